@@ -6,12 +6,12 @@
 __all__ = ['log', 'InputError', 'Problems', 'check_columns', 'suggest', 'atomic', 'write_json', 'write_csv', 'write_npy',
            'digest', 'seed_of', 'file_digest', 'setup_log', 'progress', 'pick_device']
 
-# %% ../nbs/00_core.ipynb #2c701773
+# %% ../nbs/00_core.ipynb #1ee81228
 import hashlib, json, logging, os, sys
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 # %% ../nbs/00_core.ipynb #74c8b5de
 class InputError(ValueError):
@@ -151,15 +151,15 @@ def setup_log(
         log.propagate = False
     log.setLevel(level)
 
-# %% ../nbs/00_core.ipynb #d0c8aa33
+# %% ../nbs/00_core.ipynb #4d247780
 def progress(
     items=None, # what to go through; None to update by hand
     total:int|None=None, # how many there are, if `items` cannot tell
     desc:str="", # what is being done
     unit:str="it", # what is counted
 ): # the same items, with a bar
-    "A progress bar on stderr, shown if that is a terminal."
-    return tqdm(items, total=total, desc=desc, unit=unit, leave=False, mininterval=.5, disable=not sys.stderr.isatty())
+    "A progress bar on stderr, shown if that is a terminal (and CHROMEXPRESS_NO_BARS is not set)."
+    return tqdm(items, total=total, desc=desc, unit=unit, leave=False, mininterval=.5, disable=not sys.stderr.isatty() or "CHROMEXPRESS_NO_BARS" in os.environ)
 
 # %% ../nbs/00_core.ipynb #59761c54
 def pick_device(

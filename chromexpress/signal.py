@@ -188,7 +188,7 @@ def bin_sums(
     s = x[:n*bin].reshape(n, bin).sum(1)
     return s if n*bin == len(x) else np.append(s, x[n*bin:].sum())
 
-# %% ../nbs/02_signal.ipynb #79437e6f
+# %% ../nbs/02_signal.ipynb #79b89c03
 def bin_signal(
     source, # from `open_source`, or anything with `read(chrom, start, end)`
     regions:pd.DataFrame, # chrom, start, end; may leave the chromosome
@@ -208,12 +208,12 @@ def bin_signal(
         for chrom, lo, hi, rows in stretches(regions, getattr(source, "merge", True)):
             if chrom not in sizes: raise InputError(f"{chrom}: not a chromosome of this assembly.")
             first, last = max(lo, 0), max(min(hi, sizes[chrom]), max(lo, 0))
-            x = np.zeros(hi - lo)
             seen = source.read(chrom, int(first), int(last)) if last > first else np.zeros(0)
-            gap = np.isnan(seen)
-            x[first-lo:last-lo] = np.where(gap, 0 if skip else uncovered, seen)
-            has = np.zeros(hi - lo)
-            if skip: has[first-lo:last-lo] = ~gap
+            gap, beyond = np.isnan(seen), (first - lo, hi - last)
+            x = seen.astype(float)
+            np.copyto(x, 0 if skip else uncovered, where=gap)
+            if any(beyond): x = np.pad(x, beyond)
+            if skip: has = np.pad((~gap).astype(float), beyond)
             for i in rows:
                 s, at, w = slice(start[i]-lo, end[i]-lo), slice(offsets[i], offsets[i+1]), bins[i]
                 n = bin_sums(has[s], w) if skip else np.minimum(w, end[i] - start[i] - w*np.arange(n_bins[i]))

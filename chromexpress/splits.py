@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['GROUPS', 'HALVES', 'Fold', 'assign', 'halve', 'deal', 'make_folds']
 
-# %% ../nbs/06_splits.ipynb #3cc6cdc2
+# %% ../nbs/06_splits.ipynb #bb041a8d
 from dataclasses import asdict, dataclass
 from itertools import product
 import numpy as np, pandas as pd
 from .core import InputError, Problems, log, suggest
+from .genome import some
 
-# %% ../nbs/06_splits.ipynb #9fbb7bf3
+# %% ../nbs/06_splits.ipynb #bf0b771a
 @dataclass(frozen=True)
 class Fold:
     "Chromosomes to train on, to validate on and to test on. Raises: InputError if a chromosome has two roles."
@@ -23,7 +24,7 @@ class Fold:
         for part in ("train", "valid", "test"): object.__setattr__(self, part, tuple(getattr(self, part)))
         every = [*self.train, *self.valid, *self.test]
         if twice := sorted({c for c in every if every.count(c) > 1}):
-            raise InputError(f"fold {self.name}: {', '.join(twice)} given more than once; a chromosome is for training, validation or test.")
+            raise InputError(f"fold {self.name}: {', '.join(twice)} given more than once; it can only train, validate or test.")
 
     def to_dict(self) -> dict: # name, train, valid, test: what JSON can hold, and what `make_folds` reads as an explicit fold
         "The fold as plain lists, to be stored with a run."
@@ -75,8 +76,8 @@ def deal(
         total[group[c]] += counts[c]
     return [[c for c in order if group[c] == i] for i in range(k)]
 
-# %% ../nbs/06_splits.ipynb #2bfa1984
-def _hold_out(groups:dict, halves:dict, swap:bool) -> list[Fold]: # name → chromosomes, name → (A, B, unlabelled); a fold or two a group
+# %% ../nbs/06_splits.ipynb #f2df8b11
+def _hold_out(groups:dict, halves:dict, swap:bool) -> list[Fold]: # name → chromosomes, name → (A, B, unlabelled)
     folds = []
     for g, (a, b, rest) in halves.items():
         train = [c for h, cs in groups.items() if h != g for c in cs]
@@ -84,12 +85,12 @@ def _hold_out(groups:dict, halves:dict, swap:bool) -> list[Fold]: # name → chr
         if swap: folds.append(Fold(f"{g}-swapped", train, b, [*a, *rest]))
     return folds
 
-# %% ../nbs/06_splits.ipynb #01317cbb
+# %% ../nbs/06_splits.ipynb #e3ee5131
 def _published(counts:pd.Series, present:list, both_halves:bool) -> list[Fold]: # the four groups, rebalanced where labels are missing
     known = sum(GROUPS.values(), ())
     if other := [c for c in present if c not in known]:
-        raise InputError(f"[splits] scheme 'published' is for human chromosomes, chr1 to chr22, chrX and chrY; the study has genes on {', '.join(other[:5])}"
-                         f"{' …' * (len(other) > 5)}. Use scheme = \"balanced\", or leave these genes out.")
+        raise InputError("[splits] scheme 'published' is for human chromosomes, chr1 to chr22, chrX and chrY; the study has genes on "
+                         f"{some(other)}. Use scheme = \"balanced\", or leave these genes out.")
     groups, halves = {g: [c for c in present if c in cs] for g, cs in GROUPS.items()}, {}
     for g, cs in groups.items():
         a, b = ([c for c in cs if c in half] for half in HALVES[g])
@@ -102,17 +103,17 @@ def _published(counts:pd.Series, present:list, both_halves:bool) -> list[Fold]: 
         halves[g] = a, b, bare
     return _hold_out(groups, halves, both_halves)
 
-# %% ../nbs/06_splits.ipynb #c07e3d1e
+# %% ../nbs/06_splits.ipynb #2fcc33bd
 def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_share:float|None) -> list[Fold]: # k groups of our own
     labelled = [c for c in present if counts[c]]
-    if not 2 <= k <= len(labelled): raise InputError(f"[splits] k = {k}: needed are 2 to {len(labelled)} groups, as there are labelled genes on "
-                                                     f"{len(labelled)} chromosomes.")
+    if not 2 <= k <= len(labelled): raise InputError(f"[splits] k = {k}: it must be 2 or more, and at most {len(labelled)}, the number of "
+                                                     "chromosomes with labelled genes.")
     groups = {str(i + 1): g for i, g in enumerate(deal({c: counts[c] for c in present}, k))}
     bare = {g: [c for c in cs if not counts[c]] for g, cs in groups.items()}
     if valid_share is None:
         return _hold_out(groups, {g: (*halve({c: counts[c] for c in cs if counts[c]}), bare[g]) for g, cs in groups.items()}, both_halves)
     if not 0 < valid_share < 1: raise InputError(f"[splits] valid_share = {valid_share}: a share between 0 and 1 is needed.")
-    if both_halves: raise InputError("[splits] both_halves does not go with valid_share: there are no halves to swap. Leave one of them out.")
+    if both_halves: raise InputError("[splits] both_halves does not go with valid_share: there are no halves to swap.")
     folds, names = [], list(groups)
     for i, g in enumerate(names):
         others = [c for h in names[i+1:] + names[:i] for c in groups[h] if counts[c]]
@@ -123,7 +124,7 @@ def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_sha
         folds.append(Fold(g, [c for c in present if c not in valid and c not in groups[g]], [c for c in present if c in valid], groups[g]))
     return folds
 
-# %% ../nbs/06_splits.ipynb #ee2c25d9
+# %% ../nbs/06_splits.ipynb #b48d3a97
 def _explicit(counts:pd.Series, present:list, folds:list) -> list[Fold]: # [{name, train, valid, test}] as the study gives them
     keys, known, problems, made = ("name", "train", "valid", "test"), list(counts.index), Problems("[splits]"), []
     if not folds: raise InputError("[splits] scheme 'explicit' needs folds = [{name = …, train = […], valid = […], test = […]}].")
@@ -134,7 +135,9 @@ def _explicit(counts:pd.Series, present:list, folds:list) -> list[Fold]: # [{nam
         for key in [k for k in keys if k not in f]: problems.add(f"{name}: {key} is missing.")
         for key in [k for k in keys[1:] if k in f]:
             if isinstance(f[key], str): problems.add(f"{name}: {key} must be a list of chromosomes, not {f[key]!r}.")
-            else: [problems.add(f"{name}: {key}: {c!r} is not a chromosome of the study{suggest(c, known)}") for c in f[key] if c not in known]
+            else:
+                for c in f[key]:
+                    if c not in known: problems.add(f"{name}: {key}: {c!r} is not a chromosome of the study{suggest(c, known)}")
         if f.get("name") is not None and str(f["name"]) in [m.name for m in made]: problems.add(f"{name}: two folds have this name.")
         if len(problems.found) > found: continue
         with problems.gather(): made.append(Fold(str(f["name"]), f["train"], f["valid"], f["test"]))
@@ -144,7 +147,7 @@ def _explicit(counts:pd.Series, present:list, folds:list) -> list[Fold]: # [{nam
             log.info("[splits] fold %s: %d labelled genes on %s are in no list, and left out.", f.name, counts[out].sum(), ", ".join(out))
     return made
 
-# %% ../nbs/06_splits.ipynb #14503b4b
+# %% ../nbs/06_splits.ipynb #76f57f38
 def make_folds(
     counts:pd.Series, # chromosome → labelled genes; it may name all chromosomes of the assembly
     present, # chromosomes that have genes, in karyotype order
@@ -163,5 +166,6 @@ def make_folds(
     else: raise InputError(f"[splits] scheme {scheme!r} is unknown{suggest(scheme, ['published', 'balanced', 'explicit'])}")
     empty = {f.name: [p for p in ("train", "valid", "test") if not counts[list(getattr(f, p))].sum()] for f in made}
     if empty := [f"fold {name} ({', '.join(parts)})" for name, parts in empty.items() if parts]:
-        raise InputError(f"[splits] empty split: no labelled gene in {', '.join(empty)}; use scheme = \"balanced\" with fewer groups, or explicit folds.")
+        raise InputError(f"[splits] empty split: no labelled gene in {', '.join(empty)}; "
+                         "use scheme = \"balanced\" with fewer groups, or explicit folds.")
     return made
