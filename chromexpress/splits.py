@@ -76,16 +76,16 @@ def deal(
         total[group[c]] += counts[c]
     return [[c for c in order if group[c] == i] for i in range(k)]
 
-# %% ../nbs/06_splits.ipynb #f2df8b11
-def _hold_out(groups:dict, halves:dict, swap:bool) -> list[Fold]: # name → chromosomes, name → (A, B, unlabelled)
+# %% ../nbs/06_splits.ipynb #a5037a57
+def _hold_out(present:list, groups:dict, halves:dict, swap:bool) -> list[Fold]: # name → chromosomes, name → (A, B, unlabelled)
     folds = []
     for g, (a, b, rest) in halves.items():
-        train = [c for h, cs in groups.items() if h != g for c in cs]
+        train = [c for c in present if c not in groups[g]]
         folds.append(Fold(g, train, a, [*b, *rest]))
         if swap: folds.append(Fold(f"{g}-swapped", train, b, [*a, *rest]))
     return folds
 
-# %% ../nbs/06_splits.ipynb #e3ee5131
+# %% ../nbs/06_splits.ipynb #b82ba220
 def _published(counts:pd.Series, present:list, both_halves:bool) -> list[Fold]: # the four groups, rebalanced where labels are missing
     known = sum(GROUPS.values(), ())
     if other := [c for c in present if c not in known]:
@@ -101,9 +101,9 @@ def _published(counts:pd.Series, present:list, both_halves:bool) -> list[Fold]: 
                      f"no labelled genes on {', '.join(bare)}" if bare else "one of its halves has no genes",
                      ", ".join(a) or "none", counts[a].sum(), ", ".join(b) or "none", counts[b].sum())
         halves[g] = a, b, bare
-    return _hold_out(groups, halves, both_halves)
+    return _hold_out(present, groups, halves, both_halves)
 
-# %% ../nbs/06_splits.ipynb #2fcc33bd
+# %% ../nbs/06_splits.ipynb #984c8110
 def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_share:float|None) -> list[Fold]: # k groups of our own
     labelled = [c for c in present if counts[c]]
     if not 2 <= k <= len(labelled): raise InputError(f"[splits] k = {k}: it must be 2 or more, and at most {len(labelled)}, the number of "
@@ -111,7 +111,7 @@ def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_sha
     groups = {str(i + 1): g for i, g in enumerate(deal({c: counts[c] for c in present}, k))}
     bare = {g: [c for c in cs if not counts[c]] for g, cs in groups.items()}
     if valid_share is None:
-        return _hold_out(groups, {g: (*halve({c: counts[c] for c in cs if counts[c]}), bare[g]) for g, cs in groups.items()}, both_halves)
+        return _hold_out(present, groups, {g: (*halve({c: counts[c] for c in cs if counts[c]}), bare[g]) for g, cs in groups.items()}, both_halves)
     if not 0 < valid_share < 1: raise InputError(f"[splits] valid_share = {valid_share}: a share between 0 and 1 is needed.")
     if both_halves: raise InputError("[splits] both_halves does not go with valid_share: there are no halves to swap.")
     folds, names = [], list(groups)
