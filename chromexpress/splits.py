@@ -103,7 +103,7 @@ def _published(counts:pd.Series, present:list, both_halves:bool) -> list[Fold]: 
         halves[g] = a, b, bare
     return _hold_out(present, groups, halves, both_halves)
 
-# %% ../nbs/06_splits.ipynb #984c8110
+# %% ../nbs/06_splits.ipynb #a9368e3b
 def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_share:float|None) -> list[Fold]: # k groups of our own
     labelled = [c for c in present if counts[c]]
     if not 2 <= k <= len(labelled): raise InputError(f"[splits] k = {k}: it must be 2 or more, and at most {len(labelled)}, the number of "
@@ -111,7 +111,8 @@ def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_sha
     groups = {str(i + 1): g for i, g in enumerate(deal({c: counts[c] for c in present}, k))}
     bare = {g: [c for c in cs if not counts[c]] for g, cs in groups.items()}
     if valid_share is None:
-        return _hold_out(present, groups, {g: (*halve({c: counts[c] for c in cs if counts[c]}), bare[g]) for g, cs in groups.items()}, both_halves)
+        halves = {g: (*halve({c: counts[c] for c in cs if counts[c]}), bare[g]) for g, cs in groups.items()}
+        return _hold_out(present, groups, halves, both_halves)
     if not 0 < valid_share < 1: raise InputError(f"[splits] valid_share = {valid_share}: a share between 0 and 1 is needed.")
     if both_halves: raise InputError("[splits] both_halves does not go with valid_share: there are no halves to swap.")
     folds, names = [], list(groups)

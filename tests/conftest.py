@@ -1,0 +1,12 @@
+"Fixtures that the tests share."
+import os
+from pathlib import Path
+import pytest
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    "The folder of real data to try things on: $CHROMEXPRESS_DATA, or ../shared/data beside the repository."
+    root = Path(__file__).resolve().parents[1]
+    folder = (root/os.environ.get("CHROMEXPRESS_DATA", "../shared/data")).resolve()
+    if not folder.is_dir(): pytest.skip(f"no real data: {folder} is absent; set CHROMEXPRESS_DATA to its place")
+    return folder
