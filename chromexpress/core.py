@@ -6,8 +6,8 @@
 __all__ = ['log', 'InputError', 'Problems', 'check_columns', 'suggest', 'atomic', 'write_json', 'write_csv', 'write_npy',
            'digest', 'seed_of', 'file_digest', 'setup_log', 'progress', 'pick_device']
 
-# %% ../nbs/00_core.ipynb #1ee81228
-import hashlib, json, logging, os, sys
+# %% ../nbs/00_core.ipynb #8fa9e5cc
+import errno, hashlib, json, logging, os, sys
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -60,7 +60,7 @@ def suggest(
     near = get_close_matches(str(word), known, 1, .6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}."
 
-# %% ../nbs/00_core.ipynb #469134e9
+# %% ../nbs/00_core.ipynb #d8929960
 @contextmanager
 def atomic(
     path, # where the file is to appear; its folder is made if needed
@@ -74,7 +74,9 @@ def atomic(
         yield tmp
         with open(tmp, "rb") as f: os.fsync(f.fileno())
         os.replace(tmp, path)
-    except PermissionError as e: raise InputError(f"{path}: cannot write here ({e.strerror}); choose a folder you may write to.") from None
+    except OSError as e:
+        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR): raise
+        raise InputError(f"{path}: cannot write here ({e.strerror}); choose a folder that you may write to and that has room.") from None
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #db23b67e

@@ -18,7 +18,7 @@ from .signal import KINDS
 from .splits import Fold, make_folds
 from .tracks import SCALES, Track
 
-# %% ../nbs/07_study.ipynb #8ea518b9
+# %% ../nbs/07_study.ipynb #1b13113d
 @dataclass(frozen=True)
 class Key:
     "One key of the study file."
@@ -36,6 +36,7 @@ KEYS = [
     Key("", "assembly", (str,), REQUIRED, '"hg19"', f"{', '.join(ASSEMBLIES)}, or any name if chrom_sizes is given"),
     Key("", "chrom_sizes", (str,), None, '"chrom.sizes"', "two columns, chromosome and length; not needed for a known assembly"),
     Key("", "out", (str,), "results", '"results"', "folder of the results"),
+    Key("", "plugins", (list,), (), '["my_models.py"]', "Python files or modules that register models of your own"),
     Key("genes", "table", (str,), REQUIRED, '"genes.tsv"', "a table of genes, one row each, tab- or comma-separated, plain or .gz"),
     Key("genes", "tss_base", (int,), REQUIRED, "1", "1 if the table counts bases from 1 (GTF, Ensembl), 0 if from 0 (BED)", (0, 1)),
     Key("genes", "span_base", (int,), None, "1", "the same for the columns start and end, if it differs", (0, 1)),
@@ -88,7 +89,7 @@ def read_keys(
         elif k.choices and v not in k.choices: problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #b31c23b4
+# %% ../nbs/07_study.ipynb #a0129775
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -104,6 +105,7 @@ class Study:
     splits:dict # keyword arguments of splits.make_folds
     models:dict # name → options, `base` and the grid's own keys, as written
     grid:dict # models, marks, folds, seeds
+    plugins:tuple=() # Python files or modules to import before models are looked up
 
     @property
     def cells(self): return list(self.tracks)
@@ -130,7 +132,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #810e1058
+# %% ../nbs/07_study.ipynb #5ae27891
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -160,7 +162,7 @@ def parse_study(
     for name, options in models.items():
         if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression, tracks, _read_tracks(raw, "profiles", here, problems),
-                 read_keys(raw.get("splits", {}), of("splits"), "[splits]", problems), models, read_keys(raw.get("grid", {}), of("grid"), "[grid]", problems))
+                 read_keys(raw.get("splits", {}), of("splits"), "[splits]", problems), models, read_keys(raw.get("grid", {}), of("grid"), "[grid]", problems), tuple(map(str, top["plugins"])))
 
 # %% ../nbs/07_study.ipynb #89a7b9d0
 def _find(folder, name, file, problems):

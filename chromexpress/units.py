@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['BIN_CODE', 'RUN_CODE', 'code_version', 'model_code', 'Unit', 'state', 'why_stale', 'mark_done', 'Binning',
-           'genes_digest', 'track_identity', 'bin_units', 'run_unit', 'plan_units', 'do_unit']
+           'genes_digest', 'track_identity', 'bin_units', 'run_unit', 'plan_units', 'choose', 'do_unit']
 
-# %% ../nbs/23_units.ipynb #6a244e8a
+# %% ../nbs/23_units.ipynb #245b2896
 import ast, importlib, inspect, json, time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .core import InputError, digest, file_digest, log, suggest, write_json
-from .crossval import execute, grid, needs_of
+from .crossval import execute, grid, narrow, needs_of
 from .data import Task, track_folder
 from .registry import Configured, load_study
 from .signal import source_kind
@@ -136,34 +136,43 @@ def bin_units(
                           cost=dict(seconds=1 + size/20e6 + n_bytes/50e6, bytes=n_bytes)))
     return units
 
-# %% ../nbs/23_units.ipynb #568aac35
+# %% ../nbs/23_units.ipynb #5bed75ff
 def run_unit(
     task:Task, # the run
     binned:dict, # id → binning unit
+    labels:str, # digest of the expression of its cell
 ) -> Unit: # the unit of the run
     "A run of the grid as a unit."
     run, study = task.run, task.study
     after = [f"bin:{run.cell}:{a}" for a in run.marks] + ([f"bin:{run.cell}:{task.profile_track.assay}:profile"] if task.model.profile else [])
-    made = dict(keys=run.keys, base=task.model.name, options=asdict(task.options), fold=asdict(study.folds[run.fold]), expression=digest(study.y(run.cell).tobytes().hex(), 12),
+    made = dict(keys=run.keys, base=task.model.name, options=asdict(task.options), fold=asdict(study.folds[run.fold]), expression=labels,
                 tracks={a: {k: v for k, v in binned[a].made_from.items() if k != "stores"} for a in after}, code=code_version(*RUN_CODE, *model_code(task.model)))
     return Unit("run:" + ":".join([run.model, run.cell, "+".join(run.marks), run.fold, str(run.seed)]), "run", study.out/"runs"/run.folder, made,
-                ("predictions.csv", "run.json", "model.pt" if task.model.network else "model.npz"), tuple(after), task)
+                ("predictions.csv", "run.json", "model.pt" if task.model.network else "model.npz"), tuple(after), task, dict(bytes=200*len(study.genes)))
 
 def plan_units(
     study:Study, # a checked study
     models:dict, # name → Configured
-    only:dict|None=None, # cells, models, marks, folds → names to keep
 ) -> dict[str, Unit]: # id → unit, in an order in which they can be done
-    "The binning and the runs of a study, or of a part of its grid. Digests of input files are remembered in <out>/.digests.json."
+    "The binning and the runs of a study. Digests of input files are remembered in <out>/.digests.json."
     file = study.out/".digests.json"
     try: cache = json.loads(file.read_text())
-    except (FileNotFoundError, json.JSONDecodeError): cache = {}
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError): cache = {}
     known = dict(cache)
     binned = {u.id: u for u in bin_units(study, list(models.values()), cache)}
     if cache != known: write_json(file, cache)
-    runs = {u.id: u for u in (run_unit(t, binned) for t in grid(study, models, only))}
-    used = {a for u in runs.values() for a in u.after} if any((only or {}).values()) else set(binned)
-    return {i: u for i, u in binned.items() if i in used} | runs
+    labels = {c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells}
+    return binned | {u.id: u for u in (run_unit(t, binned, labels[t.run.cell]) for t in grid(study, models))}
+
+def choose(
+    units:dict, # id → unit, all of a study
+    only:dict, # cells, models, marks, folds → names to keep
+) -> dict[str, Unit]: # the units that these runs take
+    "The runs that the command line asks for, and the binning that they wait for. Raises: InputError for unknown names."
+    kept = {f"{t.run.keys}" for t in narrow([u.work for u in units.values() if u.kind == "run"], only)}
+    runs = {i: u for i, u in units.items() if u.kind == "run" and f"{u.work.run.keys}" in kept}
+    waits = {a for u in runs.values() for a in u.after} if any(only.values()) else set(units)
+    return {i: u for i, u in units.items() if u.kind == "bin" and i in waits} | runs
 
 # %% ../nbs/23_units.ipynb #83eb1bfd
 def do_unit(
