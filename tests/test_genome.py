@@ -42,7 +42,8 @@ def test_sizes_file_of_a_known_assembly(tmp_path):
         chrom_sizes("hg38", path)
 
 @pytest.mark.parametrize("text,message", [("chr1\n", "line 1: 'chr1' is no name and length"),
-    ("chr1\t0\n", "line 1"), ("chr1\t-5\n", "line 1"), ("chr1\t5\nchr1\t6\n", "line 2: chr1 has been given before"), ("", "it has no chromosome")])
+    ("chr1\t0\n", "line 1"), ("chr1\t-5\n", "line 1"),
+    ("chr1\t5\nchr1\t6\n", "line 2: chr1 has been given before"), ("", "it has no chromosome")])
 def test_wrong_sizes_file(tmp_path, text, message):
     with pytest.raises(InputError, match=message): chrom_sizes("own", write(tmp_path/"a.sizes", text))
 
@@ -183,7 +184,8 @@ def test_ties_are_sorted_by_gene(tmp_path):
     ("a,chr9,1,+", r"chromosomes that the assembly does not have \(chr9\): 'chr9' \(line 2\).*chrom_sizes"),
     ("a,chr1,1,.", r"strand is neither '\+' nor '-': '.' \(line 2\)"), ("a,chr1,1,", "strand is neither"),
     ("a,chr1,x,+", r"tss is not a whole number: 'x' \(line 2\)"), ("a,chr1,1.5,+", "tss is not a whole number"),
-    ("a,chr1,inf,+", "tss is not a whole number"), ("a,chr1,,+", "tss is not a whole number"), ("a,chr1,0,+", "tss outside its chromosome: 'chr1:0'"),
+    ("a,chr1,inf,+", "tss is not a whole number"),
+    ("a,chr1,,+", "tss is not a whole number"), ("a,chr1,0,+", "tss outside its chromosome: 'chr1:0'"),
     ("a,chr1,1001,+", "tss outside its chromosome"), (",chr1,1,+", "gene_id is empty"), ("a,,1,+", "chrom is empty"), ("", "no genes")])
 def test_wrong_genes(tmp_path, rows, message):
     with pytest.raises(InputError, match=message) as e: read_genes(write(tmp_path/"g.csv", f"gene_id,chrom,tss,strand\n{rows}\n"), SIZES)
