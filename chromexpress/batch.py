@@ -44,23 +44,23 @@ def check_parameters(
         if p not in known: raise InputError(f"{path}: no parameter {p!r}{suggest(p, known)}")
     if missing := [p for p in known if p not in given]: raise InputError(f"{path}: parameter {missing[0]!r} is missing; give {', '.join(known)}.")
 
-# %% ../nbs/50_batch.ipynb #2a1e04d5
+# %% ../nbs/50_batch.ipynb #03eb7a9d
 def run_notebook(
     path, # the notebook
-    out, # where its executed copy goes
-    **given, # a value for each of its parameters
+    target, # where its executed copy goes
+    given:dict, # a value for each of its parameters
 ) -> Path: # the executed copy
     "Execute a notebook with parameters. Raises: InputError for wrong parameters, or if it raised one; RuntimeError if a cell failed otherwise."
     import papermill
     check_parameters(path, given)
     try:
-        with atomic(out) as tmp: papermill.execute_notebook(str(path), str(tmp), parameters=given, kernel_name="python3", progress_bar=False, log_output=False)
+        with atomic(target) as tmp: papermill.execute_notebook(str(path), str(tmp), parameters=given, kernel_name="python3", progress_bar=False, extra_arguments=["--log-level=ERROR"])
     except papermill.PapermillExecutionError as e:
         if e.ename == "InputError": raise InputError(e.evalue) from None
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
-    return Path(out)
+    return Path(target)
 
-# %% ../nbs/50_batch.ipynb #b984f3d1
+# %% ../nbs/50_batch.ipynb #101e9004
 @lru_cache(maxsize=1)
 def _planned(study_path, stamp):
     "The units of a study, planned once per process."
@@ -74,10 +74,11 @@ def _start_worker(threads):
 def _work(study_path, stamp, unit_id, identity, device, every):
     "Do one unit in a worker."
     unit = _planned(study_path, stamp)[unit_id]
+    setup_log("INFO")
     if unit.identity != identity: raise InputError(f"{unit_id}: its inputs changed while the study was running; run it again.")
     return do_unit(unit, _planned(study_path, stamp), device, every)
 
-# %% ../nbs/50_batch.ipynb #3f9c8c05
+# %% ../nbs/50_batch.ipynb #6e72e834
 def run_units(
     study_path, # study.toml
     units:dict, # id → unit, in an order in which they can be done
@@ -92,7 +93,8 @@ def run_units(
         if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
     log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
     device, failed, start = str(pick_device(device)), {}, time.monotonic()
-    engine = _one_by_one if jobs == 1 or len(todo) < 2 else _pooled
+    quick = all(u.kind == "bin" for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
+    engine = _one_by_one if jobs == 1 or len(todo) < 2 or quick else _pooled
     with progress(total=len(todo), desc="units", unit="unit") as bar:
         for n, (i, seconds, error) in enumerate(engine(study_path, todo, units, min(jobs, len(todo)), threads, device, every), 1):
             if error: failed[i] = error
@@ -174,7 +176,7 @@ def collect(
     mark_done(unit, time.monotonic() - start)
     return unit
 
-# %% ../nbs/50_batch.ipynb #8dba973c
+# %% ../nbs/50_batch.ipynb #1d56cb79
 def notebook_units(
     study, # a Study
     units:dict, # id → unit, all of the study
@@ -188,7 +190,7 @@ def notebook_units(
         stem = name if cell is None else f"{cell}-{name}"
         return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",), (notebook_path(name), given))
     out, figures = str(study.out), study.out/"figures"
-    return [unit("61_overview", None, dict(out=out, figures=str(figures)))] + [unit("60_cell", c, dict(out=out, cell=c, figures=str(figures))) for c in cells]
+    return [unit("61_overview", None, dict(out=out, figures=str(figures)))] + [unit("60_cell", c, dict(out=out, cell=c, figures=str(figures), unit=study.unit)) for c in cells]
 
 def draw_notebooks(
     units:list[Unit], # from `notebook_units`
@@ -197,7 +199,7 @@ def draw_notebooks(
     todo = [u for u in units if state(u) != "current"]
     for u in progress(todo, desc="notebooks", unit="notebook"):
         start, (path, given) = time.monotonic(), u.work
-        run_notebook(path, u.folder.parent/f"{u.folder.name}.ipynb", **given)
+        run_notebook(path, u.folder.parent/f"{u.folder.name}.ipynb", given)
         mark_done(u, time.monotonic() - start)
         log.info(f"{u.id} in {time.monotonic() - start:.1f} s.")
     return len(todo)

@@ -92,7 +92,7 @@ def execute(
     (folder/"checkpoint.pt").unlink(missing_ok=True)
     return table
 
-# %% ../nbs/21_crossval.ipynb #d2fc8953
+# %% ../nbs/21_crossval.ipynb #50eeeb52
 COLUMNS = ["study", "model", "config", "trained_on", "cell", "marks", "fold", "seed", "split", "gene_id", "y_true", "y_pred"]
 
 def prediction_table(
@@ -101,7 +101,7 @@ def prediction_table(
     y_pred, # (genes,) or (genes, bins)
 ) -> pd.DataFrame: # one row a gene, columns COLUMNS
     "The predictions of a run as a tidy table; of a profile, its mean over bins. Genes on chromosomes that the fold leaves out are not in it."
-    mean = lambda y: np.asarray(y, float).mean(1) if np.ndim(y) == 2 else np.asarray(y, float)
+    mean = lambda y: np.array(y, float).mean(1) if np.ndim(y) == 2 else np.array(y, float)
     y_true = mean(data.y)
     y_true[data.split == "unlabelled"] = np.nan
     table = pd.DataFrame(task.run.keys | dict(split=data.split, gene_id=task.study.genes.gene_id.to_numpy(), y_true=y_true, y_pred=mean(y_pred)))[COLUMNS]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['min_blocks', 'keys', 'run_keys', 'metric_columns', 'compare_columns', 'text', 'example_r', 'standard', 'pearson',
            'expressed', 'auroc', 'average_precision', 'scores', 'resamples', 'bootstrap_r', 'interval',
-           'bootstrap_both', 'test_rows', 'chrom_of', 'side_by_side', 'same_genes', 'score_runs', 'metrics',
+           'bootstrap_both', 'blind_rows', 'chrom_of', 'side_by_side', 'same_genes', 'score_runs', 'metrics',
            'two_sided', 'pairs', 'compare_pairs', 'adjust', 'compare', 'read_table', 'by_cell', 'evaluate',
            'example_predictions', 'example_history', 'example_results']
 
@@ -133,10 +133,10 @@ def bootstrap_both(
     if len(np.unique(blocks)) < min_blocks: return gene, np.full_like(gene, np.nan)
     return gene, bootstrap_r(y, preds, draws, seed_of(*keys, "blocks"), blocks)
 
-# %% ../nbs/22_evaluate.ipynb #613fe0d4
+# %% ../nbs/22_evaluate.ipynb #b8243e2a
 keys = ["study", "model", "config", "trained_on", "cell", "marks", "fold", "seed"]
 
-def test_rows(
+def blind_rows(
     predictions:pd.DataFrame, # the predictions table
 ) -> pd.DataFrame: # its labelled test rows, sorted by gene
     "Raises: InputError for a missing column, a prediction that is no number, or a gene predicted twice by one pooled run."
@@ -203,15 +203,15 @@ def score_runs(
                 pearson_low=gene[0, i], pearson_high=gene[1, i], pearson_block_low=block[0, i], pearson_block_high=block[1, i]))
     return pd.DataFrame(rows)
 
-# %% ../nbs/22_evaluate.ipynb #85bb0b8e
+# %% ../nbs/22_evaluate.ipynb #2571b003
 def metrics(
     predictions:pd.DataFrame, # the predictions table, all splits
     chroms:pd.Series, # gene_id → chromosome
     draws:int=2000, # bootstrap resamples
     seed:int=0, # of the bootstrap
 ) -> pd.DataFrame: # a row for each run and fold, and for fold "all"
-    "Metrics on blind test genes. Raises: InputError as `test_rows` and `chrom_of` do."
-    rows, tested = [], test_rows(predictions)
+    "Metrics on blind test genes. Raises: InputError as `blind_rows` and `chrom_of` do."
+    rows, tested = [], blind_rows(predictions)
     labelled = predictions[predictions.y_true.notna()].drop_duplicates(["study", "cell", "gene_id"])
     every = {k: v.to_numpy(float) for k, v in labelled.groupby(["study", "cell"], observed=True).y_true}
     for (study, cell), test in tested.groupby(["study", "cell"]):
@@ -290,17 +290,17 @@ def adjust(
 compare_columns = ["kind", "study", "trained_on", "cell", *(f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")),
                    "n", "r_a", "r_b", "delta", "low", "high", "p", "q", "block_low", "block_high", "p_block", "q_block"]
 
-# %% ../nbs/22_evaluate.ipynb #f324c6db
+# %% ../nbs/22_evaluate.ipynb #2359d397
 def compare(
     predictions:pd.DataFrame, # the predictions table
     chroms:pd.Series, # gene_id → chromosome
     draws:int=10_000, # bootstrap resamples, at least 10,000
     seed:int=0, # of the bootstrap
 ) -> pd.DataFrame: # a row a pair: kind, cell, the two sides, r_a − r_b with intervals, p and q
-    "Paired comparisons of marks and of models. Raises: InputError for too few draws, and as `test_rows` does."
+    "Paired comparisons of marks and of models. Raises: InputError for too few draws, and as `blind_rows` does."
     if draws < 10_000: raise InputError(f"comparisons: {draws} draws are too few for a p-value; give 10,000 or more.")
     rows = []
-    for (study, on, cell), test in test_rows(predictions).groupby(["study", "trained_on", "cell"]):
+    for (study, on, cell), test in blind_rows(predictions).groupby(["study", "trained_on", "cell"]):
         y, preds = side_by_side(test)
         for mask, group in pairs(preds).items():
             have = np.frombuffer(mask, bool)
@@ -326,7 +326,7 @@ def read_table(
         parts.append(part[np.logical_and.reduce([np.ones(len(part), bool), *(part[k] == v for k, v in where.items())])])
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/22_evaluate.ipynb #29194043
+# %% ../nbs/22_evaluate.ipynb #92b9a8f2
 def by_cell(
     path, # predictions.csv
     rows:int=500_000, # rows held at a time
@@ -334,7 +334,7 @@ def by_cell(
     "Yield (cell, predictions of that cell): labelled test rows, and one row for each other labelled gene."
     used = [*keys, "split", "gene_id", "y_true", "y_pred"]
     check_columns(pd.read_csv(path, nrows=0), used, path)
-    folder, piles, names = Path(tempfile.mkdtemp()), {}, {k: "category" for k in used if k in text}
+    folder, piles, names = Path(tempfile.mkdtemp()), {}, {k: "str" for k in used if k in text}
     try:
         for i, part in enumerate(pd.read_csv(path, usecols=used, dtype=names, keep_default_na=False, na_values=[""], chunksize=rows)):
             part = part[part.y_true.notna() & ((part.split == "test") | ~part.duplicated(["study", "cell", "gene_id"]))]

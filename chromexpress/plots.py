@@ -36,16 +36,17 @@ colors = dict(H3K4me1="#E69F00", H3K4me3="#D55E00", H3K9me3="#56B4E9", H3K27me3=
 other_colors = "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499".split() # Tol's, for other assays
 line_colors = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #333333 #882255".split() # for folds
 
-# %% ../nbs/40_plots.ipynb #879574e2
+# %% ../nbs/40_plots.ipynb #b9a53e2c
 def study_marks(
     marks, # sets of marks, each joined by "+", in any order
 ) -> tuple: # the sets in the order of the study; all assays joined by "+"
     "Put sets of marks in order."
     sets = sorted({str(m): None for m in marks}, key=lambda m: (m.count("+"), m))
     longest = sets[-1].split("+") if sets else []
-    rest = sorted({a for m in sets for a in m.split("+")} - set(longest), key=lambda a: (a not in colors, [*colors, a].index(a), a))
-    every = longest + rest if len(longest) > 1 else sorted(longest + rest, key=lambda a: (a not in colors, [*colors, a].index(a), a))
-    return sorted(sets, key=lambda m: (m.count("+"), [every.index(a) for a in m.split("+")])), "+".join(every)
+    longest = longest if len(longest) > 1 else []
+    rest = {a for m in sets for a in m.split("+")} - {*longest, "sequence"}
+    every = longest + sorted(rest, key=lambda a: (a not in colors, [*colors, a].index(a), a))
+    return sorted(sets, key=lambda m: (m.count("+"), [[*every, "sequence"].index(a) for a in m.split("+")])), "+".join(every)
 
 # %% ../nbs/40_plots.ipynb #1da65c99
 def mark_colors(
@@ -57,7 +58,7 @@ def mark_colors(
     own = colors | {m: other_colors[i % len(other_colors)] for i, m in enumerate(found)}
     return {m: own.get(m, "#333333" if m == every else "#999999") for m in sets}
 
-# %% ../nbs/40_plots.ipynb #dd0c4365
+# %% ../nbs/40_plots.ipynb #8a65aa6d
 style = {"font.family": "sans-serif", "font.size": 8, "axes.titlesize": 9.5, "axes.labelsize": 8,
          "xtick.labelsize": 8, "ytick.labelsize": 8,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": .6, "xtick.major.width": .6, "ytick.major.width": .6,
@@ -72,6 +73,7 @@ def panel(
     def register(f):
         @wraps(f)
         def drawn(frame, ax=None):
+            plt.draw_if_interactive()                       # loads the backend: inside the context its own settings would be undone
             with plt.rc_context(style): return f(frame, ax)
         PANELS[name] = drawn
         return drawn
@@ -206,7 +208,7 @@ def mark_bars(
     titles(ax, head, genes_label(frame.n) if models.nunique() > 1 else f"{models.iloc[0]}, {genes_label(frame.n)}")
     return ax
 
-# %% ../nbs/40_plots.ipynb #a73db5b5
+# %% ../nbs/40_plots.ipynb #1f74bbc9
 @panel("cells")
 def cell_bars(
     frame:pd.DataFrame, # rows of `pooled`, of one mark set, or of each cell's largest
@@ -216,7 +218,7 @@ def cell_bars(
     order, mean = sorted(frame.cell.unique()), frame.groupby(model_names(frame)).pearson.mean()
     ax = bars(frame.assign(name=frame.cell, color=frame.marks.map(mark_colors(frame.marks)), order=frame.cell.map(order.index)), ax)
     label = marks_label(max(frame.marks, key=lambda m: m.count("+")), study_marks(frame.marks)[1]).replace("\n", " ")
-    head = f"{mean.idxmax()} predicts best, mean r = {mean.max():.2f}" if len(mean) > 1 else f"{mean.index[0]}: mean r = {mean.iloc[0]:.2f}"
+    head = f"{mean.idxmax()} has the highest mean r, {mean.max():.2f}" if len(mean) > 1 else f"{mean.index[0]}: mean r = {mean.iloc[0]:.2f}"
     titles(ax, head, f"{label}, {frame.cell.nunique()} cell types, {genes_label(frame.n)}")
     return ax
 

@@ -4,25 +4,36 @@
 
 # %% auto #0
 __all__ = ['CHROMS', 'SLOT', 'BIN', 'FLANK', 'Mark', 'MARKS', 'SHARED', 'PARTS', 'SD', 'SILENT', 'NOISE', 'SHARES', 'SHAPES',
-           'REACH', 'Cell', 'RANGES', 'DEFINITIONS', 'rng_of', 'gene_counts', 'lay_genes', 'lay_fragments',
-           'lay_contacts', 'lay_enhancers', 'draw', 'promoter_activity', 'enhancer_activity', 'spline', 'knots_of',
-           'explained', 'scale_parts', 'express', 'observe', 'follow', 'bump', 'edge', 'add_shape', 'mark_rate',
-           'write_bigwig', 'read_activity', 'oracle', 'r2', 'gtf_lines', 'study_toml', 'claim', 'make_cell',
-           'sample_mark', 'element_table', 'mark_table', 'summarise', 'flat', 'write_inputs', 'write_truth', 'simulate',
+           'REACH', 'Cell', 'RANGES', 'DEFINITIONS', 'rng_of', 'draw', 'gene_counts', 'lay_genes', 'lay_fragments',
+           'lay_contacts', 'lay_enhancers', 'promoter_activity', 'enhancer_activity', 'spline', 'knots_of', 'explained',
+           'scale_parts', 'express', 'observe', 'follow', 'bump', 'edge', 'add_shape', 'mark_rate', 'write_bigwig',
+           'read_activity', 'oracle', 'r2', 'gtf_lines', 'study_toml', 'claim', 'make_cell', 'sample_mark',
+           'element_table', 'mark_table', 'summarise', 'flat', 'outside', 'write_inputs', 'write_truth', 'simulate',
            'summary']
 
-# %% ../nbs/08_simulate.ipynb #ca0400f6
+# %% ../nbs/08_simulate.ipynb #ecfdf0bb
+import json, re
 from collections import namedtuple
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, atomic, log, progress, seed_of, write_csv, write_json
 
-# %% ../nbs/08_simulate.ipynb #ea2e8d80
+# %% ../nbs/08_simulate.ipynb #f669ffc4
 def rng_of(
     *keys, # the study's seed, then what is drawn
 ) -> np.random.Generator: # a generator of its own for this purpose
     "The random numbers for one purpose."
     return np.random.default_rng(seed_of("simulate", *keys))
+
+def draw(
+    shape, # shape of the array
+    share:float, # share of the variance that all cells have in common
+    seed:int, # the study's seed
+    what:str, # what is drawn
+    cell:str, # the cell
+) -> np.ndarray: # standard normal numbers
+    "Numbers that are partly the same in every cell, partly the cell's own."
+    return share**.5*rng_of(seed, what).normal(size=shape) + (1 - share)**.5*rng_of(seed, what, cell).normal(size=shape)
 
 # %% ../nbs/08_simulate.ipynb #9c9108eb
 CHROMS = dict( # how many protein-coding genes a human chromosome has
@@ -115,28 +126,17 @@ def lay_enhancers(
     out.insert(0, "element_id", [f"SIME{i:06d}" for i in range(1, len(out) + 1)])
     return out
 
-# %% ../nbs/08_simulate.ipynb #d6bbb127
+# %% ../nbs/08_simulate.ipynb #02e8dd33
 Mark = namedtuple("Mark", "loading level spread effect background")
 MARKS = dict( # study order; level and spread of the activity; background in reads per bin
-    H3K4me1 =Mark( .58, 1.3, .70,  .10, .05),
-    H3K4me3 =Mark( .90, 2.0, 1.0,  .40, .04),
-    H3K9me3 =Mark(-.18,  .6, .60, -.22, .06),
-    H3K27me3=Mark(-.40,  .9, .70, -.20, .06),
-    H3K36me3=Mark( .00, 1.4, .75,  .00, .05),
-    H3K27ac =Mark( .84, 1.8, .90,  .25, .05),
-    H3K9ac  =Mark( .80, 1.5, .90,  .10, .05))
+    H3K4me1 =Mark( .58, 1.3, .70,  .10, .03),
+    H3K4me3 =Mark( .90, 2.0, 1.0,  .40, .02),
+    H3K9me3 =Mark(-.18,  .6, .60, -.22, .04),
+    H3K27me3=Mark(-.40,  .9, .70, -.20, .04),
+    H3K36me3=Mark( .00, 1.4, .75,  .00, .03),
+    H3K27ac =Mark( .84, 1.8, .90,  .25, .03),
+    H3K9ac  =Mark( .80, 1.5, .90,  .10, .03))
 SHARED = dict(promoter=.85, enhancer=.7) # share of the variance of activity that is the gene's own in every cell
-
-# %% ../nbs/08_simulate.ipynb #d9112f87
-def draw(
-    shape, # shape of the array
-    share:float, # share of the variance that all cells have in common
-    seed:int, # the study's seed
-    what:str, # what is drawn
-    cell:str, # the cell
-) -> np.ndarray: # standard normal numbers
-    "Numbers that are partly the same in every cell, partly the cell's own."
-    return share**.5*rng_of(seed, what).normal(size=shape) + (1 - share)**.5*rng_of(seed, what, cell).normal(size=shape)
 
 # %% ../nbs/08_simulate.ipynb #e849c249
 def promoter_activity(
@@ -161,7 +161,7 @@ def enhancer_activity(
     "Noise-free activity of every enhancer; about one in ten is silent in a cell."
     return np.maximum(0, 1.2 + .9*draw(n, SHARED["enhancer"], seed, "enhancer", cell))
 
-# %% ../nbs/08_simulate.ipynb #a207649a
+# %% ../nbs/08_simulate.ipynb #2f14ac5d
 def spline(
     x:np.ndarray, # (n,) values
     knots, # inner knots
@@ -173,7 +173,6 @@ def spline(
 
 def knots_of(x, n=4): return np.unique(np.quantile(x, np.linspace(0, 1, n + 2)[1:-1]))
 
-# %% ../nbs/08_simulate.ipynb #90ac8ea8
 PARTS = dict(P="promoter", C="contact", D="proximal")
 
 def explained(
@@ -231,7 +230,7 @@ def observe(
     "Measured expression."
     return np.round(2**(np.asarray(z) + NOISE*draw(len(z), .5, seed, "noise", cell)), 3)
 
-# %% ../nbs/08_simulate.ipynb #4acd8303
+# %% ../nbs/08_simulate.ipynb #acc7b44b
 def follow(
     f:np.ndarray, # (genes,) noise-free log2(RPKM + 1)
     seed:int, # the study's seed
@@ -239,9 +238,9 @@ def follow(
 ) -> np.ndarray: # (genes,) activity ≥ 0 of H3K36me3
     "The activity of H3K36me3: a consequence of expression."
     m, f = MARKS["H3K36me3"], np.asarray(f)
-    return np.maximum(0, m.level + m.spread*((f - f.mean())/f.std() + 1.5*draw(len(f), SHARED["promoter"], seed, "H3K36me3", cell)))
+    return np.maximum(0, m.level + m.spread*((f - f.mean())/f.std() + draw(len(f), SHARED["promoter"], seed, "H3K36me3", cell)))
 
-# %% ../nbs/08_simulate.ipynb #79563e29
+# %% ../nbs/08_simulate.ipynb #325ef01b
 def bump(x, at, width): return np.exp(-.5*((x - at)/width)**2)
 def edge(x, at, width): return 1/(1 + np.exp(-np.clip((x - at)/width, -40, 40)))
 
@@ -250,7 +249,7 @@ SHAPES = dict( # (x: bp downstream of the TSS, length: bp of the gene or half th
     H3K4me3 =lambda x, length: .6*bump(x, -350, 200) + bump(x, 450, 400),
     H3K9me3 =lambda x, length: edge(x, -length, 800)*edge(-x, -length, 800),
     H3K27me3=lambda x, length: edge(x, -length, 500)*edge(-x, -length, 500)*(1 - .3*bump(x, 0, 300)),
-    H3K36me3=lambda x, length: edge(x, 4200, 700)*edge(-x, -length, 300)*(x > 2000),
+    H3K36me3=lambda x, length: edge(x, 2_000 + .135*length, 650)*edge(-x, -length, 300)*(x > 2_000),
     H3K27ac =lambda x, length: .8*bump(x, -450, 250) + bump(x, 500, 450),
     H3K9ac  =lambda x, length: .4*bump(x, -300, 200) + bump(x, 650, 350))
 REACH = dict(H3K9me3=FLANK, H3K27me3=FLANK, H3K36me3=40_000) # bp from the TSS at which the shape has ended; 5 kb for the others
@@ -304,17 +303,17 @@ def write_bigwig(
             start, end = edges[:-1][value > 0]*BIN, edges[1:][value > 0]*BIN
             if len(start): bw.addEntries([chrom]*len(start), start, ends=end, values=value[value > 0].astype(float))
 
-# %% ../nbs/08_simulate.ipynb #dcd3f3cb
+# %% ../nbs/08_simulate.ipynb #6530834f
 def read_activity(
     mark:str, # which mark
     counts:np.ndarray, # (bins,) of the chromosome
-    genes:pd.DataFrame, # its genes: tss, strand, start, end, domain
+    genes:pd.DataFrame, # its genes: tss, strand
 ) -> np.ndarray: # (genes,) estimated activity, ln(1 + reads)
     "A mark's activity as the matched filter reads it from the counts within 3 kb of the TSS."
     tss, m = genes.tss.values[:, None], MARKS[mark]
     bins = (tss - 3_000)//BIN + np.arange(6_000//BIN + 1)
     x = (bins*BIN + BIN/2 - .5 - tss)*np.where(genes.strand == "+", 1, -1)[:, None]
-    shape = SHAPES[mark](x, (genes.end - genes.start if mark == "H3K36me3" else genes.domain).values[:, None])*(abs(x) <= 3_000)
+    shape = SHAPES[mark](x, 14_000)*(abs(x) <= 3_000)
     weight = shape/(m.background + np.expm1(m.level)*shape)
     return np.log1p(np.maximum(((counts[bins] - m.background)*weight).sum(1)/(shape*weight).sum(1), -.5))
 
@@ -403,20 +402,20 @@ seeds = [0]
     tracks = "".join(f"\n[tracks.{c}]\n" + "".join(f'{m} = "tracks/{c}-{m}.bigWig"\n' for m in MARKS) for c in cells)
     return head + columns + tracks + tail
 
-# %% ../nbs/08_simulate.ipynb #5a845fe2
+# %% ../nbs/08_simulate.ipynb #12e7066b
 def claim(
     out, # folder to write to
-    params:dict, # genes, cells, seed, assembly
+    params:dict, # version of the simulation, genes, cells, seed, assembly
 ) -> Path: # the folder, made and marked
     "Raises: InputError if the folder holds anything but this very simulation."
     out, mark = Path(out), Path(out)/"simulation.json"
     if out.exists() and not out.is_dir(): raise InputError(f"{out}: this is a file; give a folder to write the study to.")
     if mark.exists():
-        import json
         had = json.loads(mark.read_text())
         if had != params: raise InputError(f"{out}: holds another simulation ({had}); choose another folder, or delete this one.")
-        for left in sorted(out.rglob(".*.tmp*")): left.unlink()
-    elif out.exists() and any(out.iterdir()): raise InputError(f"{out}: the folder is not empty, and holds no simulation; choose an empty or a new one.")
+        for d in (out, out/"tracks", out/"pchic", out/"truth"):
+            for left in sorted(d.glob(".*.tmp*")): left.unlink()
+    elif out.exists() and not all(p.match(".*.tmp*") for p in out.iterdir()): raise InputError(f"{out}: the folder is not empty, and holds no simulation; choose an empty or a new one.")
     else: write_json(mark, params)
     return out
 
@@ -513,7 +512,7 @@ DEFINITIONS = dict(
     oracle_r2="R² of measured log2(RPKM + 1) from the sampled counts within 3 kb of the TSS, in 10 folds of genes; differences below `tie` are ties",
     between_cells_r="Pearson r of measured log2(RPKM + 1) between pairs of cells")
 
-# %% ../nbs/08_simulate.ipynb #a69f166d
+# %% ../nbs/08_simulate.ipynb #3df61b31
 def flat(
     cells:dict, # cell → its numbers, some of them nested
 ) -> pd.DataFrame: # a row per number, a column per cell; low and high where a range is asked for
@@ -522,6 +521,16 @@ def flat(
     out = pd.DataFrame(cols)
     low_high = [RANGES.get(k, RANGES.get(k.split(".")[0], (np.nan, np.nan))) for k in out.index]
     return out.assign(low=[a for a, _ in low_high], high=[b for _, b in low_high])
+
+def outside(
+    numbers:pd.DataFrame, # from `flat`
+) -> list: # a line for each number that is outside its range in some cell
+    "What a simulation has missed, by chance or by being small."
+    v, lines = numbers.drop(columns=["low", "high"]), []
+    for k in numbers.index[v.lt(numbers.low, axis=0).any(axis=1) | v.gt(numbers.high, axis=0).any(axis=1)]:
+        low, high = numbers.loc[k, ["low", "high"]]
+        lines.append(f"{k} is outside {low:g} to {high:g}: " + ", ".join(f"{c} {x:.3f}" for c, x in v.loc[k].items()) + ".")
+    return lines
 
 # %% ../nbs/08_simulate.ipynb #5ebf7442
 def write_inputs(
@@ -543,7 +552,7 @@ def write_inputs(
         pairs.insert(0, "gene_id", genes.gene_id.values[contacts.gene])
         write_csv(out/"pchic"/f"{c.name}.tsv", pairs, sep="\t", float_format="%.3f")
 
-# %% ../nbs/08_simulate.ipynb #8ecf864c
+# %% ../nbs/08_simulate.ipynb #dceeb55e
 def write_truth(
     out:Path, # the folder truth/
     genes:pd.DataFrame, # gene frame
@@ -559,12 +568,9 @@ def write_truth(
     write_csv(out/"marks.csv", marks)
     found = summarise(cells, marks)
     write_json(out/"summary.json", found)
-    numbers = flat(found["cells"])
-    values = numbers.drop(columns=["low", "high"])
-    for k in numbers.index[values.lt(numbers.low, axis=0).any(axis=1) | values.gt(numbers.high, axis=0).any(axis=1)]:
-        log.warning("%s: %s is outside %g to %g: %s.", out, k, *numbers.loc[k, ["low", "high"]], ", ".join(f"{c} {v:.3f}" for c, v in values.loc[k].items()))
+    for line in outside(flat(found["cells"])): log.warning("simulate: %s", line)
 
-# %% ../nbs/08_simulate.ipynb #a3052ce0
+# %% ../nbs/08_simulate.ipynb #39827939
 def simulate(
     out, # folder to write the study to: new, empty, or a former simulation with the same arguments
     genes:int=2000, # number of genes, 48 or more
@@ -575,7 +581,8 @@ def simulate(
     "Write a study with a known answer. Raises: InputError for a wrong number, or a folder that is in use."
     for what, v, low, high in (("genes", genes, 48, 100_000), ("cells", cells, 1, 26), ("seed", seed, 0, 2**63)):
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or not low <= v <= high: raise InputError(f"simulate: {what} is {v!r}; it must be a whole number from {low} to {high}.")
-    out = claim(out, dict(genes=int(genes), cells=int(cells), seed=int(seed), assembly=assembly))
+    if not re.fullmatch(r"[\w.-]+", str(assembly)) or assembly in ("hg19", "hg38", "mm10"): raise InputError(f"simulate: assembly is {assembly!r}; it must be a name of letters and digits that is no real assembly's.")
+    out = claim(out, dict(simulation=1, genes=int(genes), cells=int(cells), seed=int(seed), assembly=assembly))
     frame, sizes = lay_genes(genes, seed)
     contacts = lay_contacts(frame, lay_fragments(sizes, seed), seed)
     enhancers = lay_enhancers(frame, contacts, seed)
@@ -588,12 +595,11 @@ def simulate(
     log.info("%s: %d genes, %d cells, %d tracks.", out/"study.toml", genes, cells, cells*len(MARKS))
     return out/"study.toml"
 
-# %% ../nbs/08_simulate.ipynb #13a871ef
+# %% ../nbs/08_simulate.ipynb #733deedc
 def summary(
     path, # study.toml, or the study's folder
 ) -> pd.DataFrame: # one row per number: cells as columns, then low and high, the range asked for
     "The numbers of truth/summary.json, side by side. Raises: InputError if there is no truth."
-    import json
     path = Path(path)
     file = (path if path.is_dir() else path.parent)/"truth"/"summary.json"
     if not file.exists(): raise InputError(f"{file}: no such file; give the folder of a simulated study.")

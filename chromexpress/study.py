@@ -89,7 +89,7 @@ def read_keys(
         elif k.choices and v not in k.choices: problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #a0129775
+# %% ../nbs/07_study.ipynb #9759f86f
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -124,15 +124,22 @@ class Study:
 
     @cached_property
     def folds(self): # fold name → Fold
+        if self.assembly == "mm10" and self.splits["scheme"] == "published": raise InputError('[splits] scheme = "published": these groups are of human chromosomes; use scheme = "balanced" for mm10.')
         labelled = set(self.expression.gene_id[self.expression.y.notna()])
         counts = self.genes[self.genes.gene_id.isin(labelled)].chrom.value_counts()
         return {f.name: f for f in make_folds(counts, list(dict.fromkeys(self.genes.chrom)), **self.splits)}
+
+    @property
+    def unit(self): # of what models predict, for the axes of figures
+        e = self.expression_table
+        if not e: return ""
+        return {"none": e["unit"], "asinh": f"asinh({e['unit']})"}.get(e["transform"], f"{e['transform']}({e['unit']} + {e['pseudocount']:g})")
 
     def y(self, cell): # (genes,) transformed expression of a cell, NaN where unlabelled
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #5ae27891
+# %% ../nbs/07_study.ipynb #8f774363
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -154,7 +161,7 @@ def parse_study(
         expression["path"] = here("[expression] table", expression.pop("table"))
         expression["cells"] = _names(raw["expression"], "cells", "[expression.cells]", problems)
     tracks = _read_tracks(raw, "tracks", here, problems)
-    _check_cells(expression, tracks, problems)
+    _check_cells(expression, raw.get("tracks", {}), problems)
     sizes = {}
     if top["assembly"]:
         with problems.gather(): sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
@@ -164,7 +171,7 @@ def parse_study(
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression, tracks, _read_tracks(raw, "profiles", here, problems),
                  read_keys(raw.get("splits", {}), of("splits"), "[splits]", problems), models, read_keys(raw.get("grid", {}), of("grid"), "[grid]", problems), tuple(map(str, top["plugins"])))
 
-# %% ../nbs/07_study.ipynb #89a7b9d0
+# %% ../nbs/07_study.ipynb #303e622a
 def _find(folder, name, file, problems):
     "The absolute path of a file that must exist."
     if not isinstance(file, str): return None
@@ -192,7 +199,9 @@ def _read_tracks(raw, table, here, problems):
             where = f"[{table}.{cell}] {assay}"
             if "+" in assay or "/" in assay: problems.add(f"{where}: an assay's name may not contain + or /.")
             t = read_keys(v if isinstance(v, dict) else dict(path=v), TRACK_KEYS, where, problems)
-            with problems.gather(): found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=here(where, t["path"])))
+            path = here(where, t["path"])
+            with problems.gather():
+                if path and Path(path).exists(): found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path))
     return found
 
 def _check_cells(expression, tracks, problems):

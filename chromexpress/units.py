@@ -92,7 +92,7 @@ def mark_done(
     "Write the marker of a unit: the last thing that is done."
     write_json(unit.marker, dict(id=unit.id, identity=unit.identity, made_from=unit.made_from, seconds=round(seconds, 3)))
 
-# %% ../nbs/23_units.ipynb #ea557b88
+# %% ../nbs/23_units.ipynb #e4ee2e7c
 @dataclass(frozen=True)
 class Binning:
     "What a binning unit does."
@@ -114,7 +114,7 @@ def track_identity(
 ) -> dict: # what its stores are made from
     "What the stores of a track are made from. The path does not count: a file that has moved is the same file."
     return dict(source=file_digest(track.path, cache), kind=source_kind(track.path, track.kind), scale=track.scale, uncovered=track.uncovered, row=track.row,
-                genes=genes_digest(study), code=code_version(*BIN_CODE))
+                assembly=study.assembly, genes=genes_digest(study), code=code_version(*BIN_CODE))
 
 def bin_units(
     study:Study, # the study
@@ -174,7 +174,7 @@ def choose(
     waits = {a for u in runs.values() for a in u.after} if any(only.values()) else set(units)
     return {i: u for i, u in units.items() if u.kind == "bin" and i in waits} | runs
 
-# %% ../nbs/23_units.ipynb #83eb1bfd
+# %% ../nbs/23_units.ipynb #14cc5a79
 def do_unit(
     unit:Unit, # what to do: a binning or a run
     units:dict, # id → unit, to look up what it depends on
@@ -185,6 +185,7 @@ def do_unit(
     if state(unit) == "current": return 0.
     waits = [i for i in unit.after if i in units and state(units[i]) != "current"]
     if waits: raise InputError(f"{unit.id}: {waits[0]} must be done first" + (f" (and {len(waits) - 1} more)." if len(waits) > 1 else "."))
+    for left in sorted(unit.folder.glob(".*.tmp*")): left.unlink()          # of a process that was killed
     start, w = time.monotonic(), unit.work
     if isinstance(w, Binning):
         fill(w.track, w.stores, w.study.genes, w.study.sizes, unit.folder, {k: v for k, v in unit.made_from.items() if k != "stores"})
