@@ -240,7 +240,7 @@ def follow(
     m, f = MARKS["H3K36me3"], np.asarray(f)
     return np.maximum(0, m.level + m.spread*((f - f.mean())/f.std() + draw(len(f), SHARED["promoter"], seed, "H3K36me3", cell)))
 
-# %% ../nbs/08_simulate.ipynb #325ef01b
+# %% ../nbs/08_simulate.ipynb #fc320145
 def bump(x, at, width): return np.exp(-.5*((x - at)/width)**2)
 def edge(x, at, width): return 1/(1 + np.exp(-np.clip((x - at)/width, -40, 40)))
 
@@ -249,7 +249,7 @@ SHAPES = dict( # (x: bp downstream of the TSS, length: bp of the gene or half th
     H3K4me3 =lambda x, length: .6*bump(x, -350, 200) + bump(x, 450, 400),
     H3K9me3 =lambda x, length: edge(x, -length, 800)*edge(-x, -length, 800),
     H3K27me3=lambda x, length: edge(x, -length, 500)*edge(-x, -length, 500)*(1 - .3*bump(x, 0, 300)),
-    H3K36me3=lambda x, length: edge(x, 2_000 + .135*length, 650)*edge(-x, -length, 300)*(x > 2_000),
+    H3K36me3=lambda x, length: edge(x, 2_000 + .135*length, 650)*edge(-x, -length, 300)*edge(x, 2_150, 50),
     H3K27ac =lambda x, length: .8*bump(x, -450, 250) + bump(x, 500, 450),
     H3K9ac  =lambda x, length: .4*bump(x, -300, 200) + bump(x, 650, 350))
 REACH = dict(H3K9me3=FLANK, H3K27me3=FLANK, H3K36me3=40_000) # bp from the TSS at which the shape has ended; 5 kb for the others
@@ -570,7 +570,7 @@ def write_truth(
     write_json(out/"summary.json", found)
     for line in outside(flat(found["cells"])): log.warning("simulate: %s", line)
 
-# %% ../nbs/08_simulate.ipynb #39827939
+# %% ../nbs/08_simulate.ipynb #0f969d1b
 def simulate(
     out, # folder to write the study to: new, empty, or a former simulation with the same arguments
     genes:int=2000, # number of genes, 48 or more
@@ -582,7 +582,8 @@ def simulate(
     for what, v, low, high in (("genes", genes, 48, 100_000), ("cells", cells, 1, 26), ("seed", seed, 0, 2**63)):
         if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or not low <= v <= high: raise InputError(f"simulate: {what} is {v!r}; it must be a whole number from {low} to {high}.")
     if not re.fullmatch(r"[\w.-]+", str(assembly)) or assembly in ("hg19", "hg38", "mm10"): raise InputError(f"simulate: assembly is {assembly!r}; it must be a name of letters and digits that is no real assembly's.")
-    out = claim(out, dict(simulation=1, genes=int(genes), cells=int(cells), seed=int(seed), assembly=assembly))
+    genes, cells, seed = int(genes), int(cells), int(seed)
+    out = claim(out, dict(simulation=1, genes=genes, cells=cells, seed=seed, assembly=assembly))
     frame, sizes = lay_genes(genes, seed)
     contacts = lay_contacts(frame, lay_fragments(sizes, seed), seed)
     enhancers = lay_enhancers(frame, contacts, seed)
