@@ -277,14 +277,15 @@ def compare_pairs(
                     p_block=np.nan if np.isnan(ra - rb) or np.isnan(db).all() else two_sided(db))
     return [row(*pair) for pair in group]
 
-# %% ../nbs/22_evaluate.ipynb #ee6ca0dc
+# %% ../nbs/22_evaluate.ipynb #05a1889b
 def adjust(
     comparisons:pd.DataFrame, # with kind, p, p_block
 ) -> pd.DataFrame: # the same, with q and q_block
     "Benjamini–Hochberg within each kind of comparison; an empty p stays empty and is not counted as a test."
     comparisons = comparisons.assign(q=np.nan, q_block=np.nan)
     for p, q in (("p", "q"), ("p_block", "q_block")):
-        for _, tests in comparisons[comparisons[p].notna()].groupby("kind")[p]: comparisons.loc[tests.index, q] = false_discovery_control(tests)
+        for _, tests in comparisons[comparisons[p].notna()].groupby("kind")[p]:
+            comparisons.loc[tests.index, q] = false_discovery_control(tests)
     return comparisons[compare_columns]
 
 compare_columns = ["kind", "study", "trained_on", "cell", *(f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")),
@@ -344,7 +345,7 @@ def by_cell(
         for cell in sorted(piles): yield cell, pd.concat([pd.read_pickle(f) for f in piles[cell]], ignore_index=True)
     finally: shutil.rmtree(folder)
 
-# %% ../nbs/22_evaluate.ipynb #2ff01070
+# %% ../nbs/22_evaluate.ipynb #9592c1f3
 def evaluate(
     out, # the results folder, with predictions.csv
     chroms:pd.Series, # gene_id → chromosome
@@ -361,7 +362,7 @@ def evaluate(
         scored.append(metrics(predictions, chroms, draws, seed))
         compared.append(compare(predictions, chroms, pair_draws, seed))
         log.info("%s: %d runs evaluated, %d pairs compared.", cell, (scored[-1].fold == "all").sum(), len(compared[-1]))
-    if not scored: raise InputError(f"{out/'predictions.csv'}: no labelled test gene; give the splits test chromosomes with labelled genes.")
+    if not scored: raise InputError(f"{out/'predictions.csv'}: no labelled test gene; give the splits test chromosomes with labels.")
     tables = pd.concat(scored).sort_values(metric_columns[:6], kind="stable", ignore_index=True), \
              adjust(pd.concat(compared).sort_values(compare_columns[:10], ignore_index=True))
     for table, name in zip(tables, ("metrics", "comparisons")): write_csv(out/f"{name}.csv", table)

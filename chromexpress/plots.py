@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['colors', 'other_colors', 'line_colors', 'style', 'PANELS', 'marks_label', 'study_marks', 'mark_colors', 'panel',
            'axes', 'titles', 'genes_label', 'model_names', 'pooled', 'fields', 'mark_heatmap', 'bars', 'mark_bars',
-           'cell_bars', 'one_run', 'observed_predicted', 'learning_curves', 'draw', 'save_figure', 'redraw']
+           'cell_bars', 'one_run', 'observed_predicted', 'curve_legend', 'learning_curves', 'draw', 'save_figure',
+           'redraw']
 
 # %% ../nbs/40_plots.ipynb #f20ed3d0
 import re
@@ -58,11 +59,11 @@ def mark_colors(
     own = colors | {m: other_colors[i % len(other_colors)] for i, m in enumerate(found)}
     return {m: own.get(m, "#333333" if m == every else "#999999") for m in sets}
 
-# %% ../nbs/40_plots.ipynb #8a65aa6d
+# %% ../nbs/40_plots.ipynb #7c7db0d7
 style = {"font.family": "sans-serif", "font.size": 8, "axes.titlesize": 9.5, "axes.labelsize": 8,
          "xtick.labelsize": 8, "ytick.labelsize": 8,
          "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": .6, "xtick.major.width": .6, "ytick.major.width": .6,
-         "legend.frameon": False, "legend.fontsize": 7.5, "axes.axisbelow": True, "figure.dpi": 100,
+         "legend.frameon": False, "legend.fontsize": 7.5, "axes.axisbelow": True, "figure.dpi": 84,
          "svg.fonttype": "none", "svg.hashsalt": "chromexpress"}
 PANELS = {} # name → panel function
 
@@ -255,7 +256,18 @@ def observed_predicted(
     titles(ax, f"{frame.cell.iloc[0]}: r = {pearson(x, y):.2f} on genes not seen in training", f"{run}, {genes_label([len(x)])}")
     return ax
 
-# %% ../nbs/40_plots.ipynb #8243f212
+# %% ../nbs/40_plots.ipynb #5fbf565b
+def curve_legend(
+    ax, # an Axes
+    palette:dict, # fold → colour
+):
+    "Say beside the axes which colour is which fold, and which line is which loss."
+    shown = [(color, "-", "", f"fold {fold}") for fold, color in palette.items()]
+    shown += [("#555555", "-", "", "validation"), ("#555555", (0, (3, 2)), "", "training"), ("#555555", "", "o", "weights kept")]
+    handles = [Line2D([], [], color=color, ls=ls, marker=marker, ms=5.5, mec="white", label=label) for color, ls, marker, label in shown]
+    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, .5))
+
+# %% ../nbs/40_plots.ipynb #e4087a0c
 @panel("learning-curves")
 def learning_curves(
     frame:pd.DataFrame, # history of one network: cell, model, marks, fold, seed, epoch, train_loss, valid_loss; all_marks if known
@@ -272,13 +284,10 @@ def learning_curves(
             kept = curve.loc[curve.valid_loss.idxmin()]
             best.append(int(kept.epoch))
             ax.plot(kept.epoch, kept.valid_loss, "o", color=color, ms=5.5, mec="white", mew=.8, zorder=3)
-    shown = [(color, "-", "", f"fold {fold}") for fold, color in palette.items()]
-    shown += [("#555555", "-", "", "validation"), ("#555555", (0, (3, 2)), "", "training"), ("#555555", "", "o", "weights kept")]
-    handles = [Line2D([], [], color=color, ls=ls, marker=marker, ms=5.5, mec="white", label=label) for color, ls, marker, label in shown]
+    curve_legend(ax, palette)
     losses = frame[["train_loss", "valid_loss"]]
     if losses.min().min() > 0 and losses.max().max() > 20 * losses.min().min(): ax.set_yscale("log")
     ax.set(xlabel="epoch", ylabel="loss (mean squared error)")
-    ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, .5))
     when = "" if not best else f"epoch {min(best)}" if min(best) == max(best) else f"epochs {min(best)} to {max(best)}"
     head = f"validation loss is lowest at {when}" if best else "no validation loss"
     titles(ax, f"{frame.cell.iloc[0]}: {head}", f"{run}, {len(folds)} fold{'s' * (len(folds) > 1)}")
