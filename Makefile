@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 install: .venv/.installed ## set up .venv
 
 demo: install ## simulate a small study and run it from tracks to report
-	$(BIN)/chromexpress demo runs/demo
+	$(BIN)/chromexpress demo --out runs/demo
 
 test: install ## notebooks, then tests (export, cleanliness and README are among them)
 	$(BIN)/nbdev_test --n_workers 2

@@ -204,9 +204,9 @@ def draw_notebooks(
         log.info(f"{u.id} in {time.monotonic() - start:.1f} s.")
     return len(todo)
 
-# %% ../nbs/50_batch.ipynb #1906728c
+# %% ../nbs/50_batch.ipynb #910ec1b9
 STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
-section{border-top:1px solid #ccc;margin-top:3rem}table{border-collapse:collapse;font:14px/1.4 Helvetica,Arial,sans-serif}td,th{padding:.15rem .7rem;text-align:right;border-bottom:1px solid #eee}
+section{border-top:1px solid #ccc;margin-top:3rem}table{border-collapse:collapse;font:13px/1.4 Helvetica,Arial,sans-serif}td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eee}
 img{max-width:100%}nav a{margin-right:1rem}pre{white-space:pre-wrap;font-size:13px}.anchor-link,.jp-InputPrompt,.jp-OutputPrompt,.prompt{display:none}"""
 
 def notebook_body(

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastcore.docments import docments
 from .core import InputError, log, setup_log
 
-# %% ../nbs/51_cli.ipynb #a816a5af
+# %% ../nbs/51_cli.ipynb #52a7fffc
 COMMANDS = {}
 
 def command(
@@ -34,7 +34,7 @@ def parser_of(
         text, flag = (doc[k] or "").replace("%", "%%"), "--" + k.replace("_", "-")
         if v.default is inspect.Parameter.empty: p.add_argument(k, type=v.annotation, help=text)
         elif v.annotation is bool: p.add_argument(flag, action="store_true", help=text)
-        else: p.add_argument(flag, type=v.annotation, default=v.default, help=text, metavar=v.annotation.__name__.upper())
+        else: p.add_argument(flag, type=v.annotation, default=v.default, help=text, metavar=dict(int="N").get(v.annotation.__name__, "TEXT"))
     return p
 
 # %% ../nbs/51_cli.ipynb #e1037e8a

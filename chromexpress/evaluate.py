@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['min_blocks', 'keys', 'run_keys', 'metric_columns', 'compare_columns', 'text', 'example_r', 'standard', 'pearson',
            'expressed', 'auroc', 'average_precision', 'scores', 'resamples', 'bootstrap_r', 'interval',
-           'bootstrap_both', 'blind_rows', 'chrom_of', 'side_by_side', 'same_genes', 'score_runs', 'metrics',
-           'two_sided', 'pairs', 'compare_pairs', 'adjust', 'compare', 'read_table', 'by_cell', 'evaluate',
-           'example_predictions', 'example_history', 'example_results']
+           'bootstrap_both', 'blind_rows', 'targets_of', 'by_target', 'chrom_of', 'side_by_side', 'same_genes',
+           'score_runs', 'metrics', 'two_sided', 'pairs', 'compare_pairs', 'adjust', 'compare', 'read_table', 'by_cell',
+           'evaluate', 'example_predictions', 'example_history', 'example_results']
 
 # %% ../nbs/22_evaluate.ipynb #a909a9b2
 import shutil, tempfile
@@ -133,7 +133,7 @@ def bootstrap_both(
     if len(np.unique(blocks)) < min_blocks: return gene, np.full_like(gene, np.nan)
     return gene, bootstrap_r(y, preds, draws, seed_of(*keys, "blocks"), blocks)
 
-# %% ../nbs/22_evaluate.ipynb #b8243e2a
+# %% ../nbs/22_evaluate.ipynb #759f10d1
 keys = ["study", "model", "config", "trained_on", "cell", "marks", "fold", "seed"]
 
 def blind_rows(
@@ -149,9 +149,30 @@ def blind_rows(
     if len(bad := p[p.duplicated([*(k for k in keys if k != "fold"), "gene_id"])]):
         raise InputError(f"predictions: {len(bad)} genes are tested in more than one fold of the same run, such as {name(bad.iloc[0])}; "
                          "use folds whose test chromosomes do not overlap, or a fresh results folder for other splits.")
-    if len(bad := p[p.y_true != p.groupby(["study", "cell", "gene_id"], observed=True).y_true.transform("first")]):
-        raise InputError(f"predictions: {len(bad)} genes differ in y_true between runs, such as {name(bad.iloc[0])}; run the study again.")
+    if len(bad := p[p.y_true != p.groupby(["study", "model", "config", "cell", "gene_id"], observed=True).y_true.transform("first")]):
+        raise InputError(f"predictions: {len(bad)} genes differ in y_true between runs of a model, such as {name(bad.iloc[0])}; run the study again.")
     return p
+
+# %% ../nbs/22_evaluate.ipynb #0482231b
+def targets_of(
+    rows:pd.DataFrame, # labelled rows of one study and cell
+) -> pd.Series: # (model, config) → number of the target, from 0
+    "Which models predict the same thing: those whose y_true agree on all genes that they share."
+    known, number = [], {}
+    for of, part in rows.groupby(["model", "config"]):
+        y = part.drop_duplicates("gene_id").set_index("gene_id").y_true
+        def same(other): shared = y.index.intersection(other.index); return y[shared].equals(other[shared])
+        number[of] = next((i for i, other in enumerate(known) if same(other)), len(known))
+        known[number[of]:number[of] + 1] = [y if number[of] == len(known) else pd.concat([known[number[of]], y]).groupby(level=0).first()]
+    return pd.Series(number)
+
+def by_target(
+    rows:pd.DataFrame, # labelled rows of one study and cell
+) -> list[pd.DataFrame]: # the rows of each target
+    "Split rows by what their models predict."
+    if rows.empty: return []
+    target = pd.MultiIndex.from_frame(rows[["model", "config"]]).map(targets_of(rows))
+    return [part for _, part in rows.groupby(np.asarray(target))]
 
 # %% ../nbs/22_evaluate.ipynb #90323ad6
 def chrom_of(
@@ -203,7 +224,7 @@ def score_runs(
                 pearson_low=gene[0, i], pearson_high=gene[1, i], pearson_block_low=block[0, i], pearson_block_high=block[1, i]))
     return pd.DataFrame(rows)
 
-# %% ../nbs/22_evaluate.ipynb #2571b003
+# %% ../nbs/22_evaluate.ipynb #b1632708
 def metrics(
     predictions:pd.DataFrame, # the predictions table, all splits
     chroms:pd.Series, # gene_id → chromosome
@@ -212,12 +233,13 @@ def metrics(
 ) -> pd.DataFrame: # a row for each run and fold, and for fold "all"
     "Metrics on blind test genes. Raises: InputError as `blind_rows` and `chrom_of` do."
     rows, tested = [], blind_rows(predictions)
-    labelled = predictions[predictions.y_true.notna()].drop_duplicates(["study", "cell", "gene_id"])
-    every = {k: v.to_numpy(float) for k, v in labelled.groupby(["study", "cell"], observed=True).y_true}
-    for (study, cell), test in tested.groupby(["study", "cell"]):
-        for fold, part in [*test.groupby("fold"), ("all", test)]:
-            scored = score_runs(part, every[study, cell], chroms, draws, seed, study, cell, fold)
-            rows.append(scored.assign(study=study, cell=cell, fold=fold))
+    labelled = predictions[predictions.y_true.notna()].drop_duplicates(["study", "model", "cell", "gene_id"])
+    every = {k: v.to_numpy(float) for k, v in labelled.groupby(["study", "cell", "model"], observed=True).y_true}
+    for (study, cell), of_cell in tested.groupby(["study", "cell"]):
+        for test in by_target(of_cell):
+            for fold, part in [*test.groupby("fold"), ("all", test)]:
+                scored = score_runs(part, every[study, cell, test.model.iloc[0]], chroms, draws, seed, study, cell, fold)
+                rows.append(scored.assign(study=study, cell=cell, fold=fold))
     if not rows: raise InputError("predictions: no labelled test gene; check that the splits have test chromosomes with labelled genes.")
     table = pd.concat(rows, ignore_index=True)
     runs, single = table.groupby([k for k in keys if k != "fold"]), table[table.fold != "all"]
@@ -291,7 +313,7 @@ def adjust(
 compare_columns = ["kind", "study", "trained_on", "cell", *(f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")),
                    "n", "r_a", "r_b", "delta", "low", "high", "p", "q", "block_low", "block_high", "p_block", "q_block"]
 
-# %% ../nbs/22_evaluate.ipynb #2359d397
+# %% ../nbs/22_evaluate.ipynb #01e1fd05
 def compare(
     predictions:pd.DataFrame, # the predictions table
     chroms:pd.Series, # gene_id → chromosome
@@ -301,7 +323,8 @@ def compare(
     "Paired comparisons of marks and of models. Raises: InputError for too few draws, and as `blind_rows` does."
     if draws < 10_000: raise InputError(f"comparisons: {draws} draws are too few for a p-value; give 10,000 or more.")
     rows = []
-    for (study, on, cell), test in blind_rows(predictions).groupby(["study", "trained_on", "cell"]):
+    groups = [(*k, t) for k, of_cell in blind_rows(predictions).groupby(["study", "trained_on", "cell"]) for t in by_target(of_cell)]
+    for study, on, cell, test in groups:
         y, preds = side_by_side(test)
         for mask, group in pairs(preds).items():
             have = np.frombuffer(mask, bool)
@@ -327,7 +350,7 @@ def read_table(
         parts.append(part[np.logical_and.reduce([np.ones(len(part), bool), *(part[k] == v for k, v in where.items())])])
     return pd.concat(parts, ignore_index=True)
 
-# %% ../nbs/22_evaluate.ipynb #92b9a8f2
+# %% ../nbs/22_evaluate.ipynb #c6648147
 def by_cell(
     path, # predictions.csv
     rows:int=500_000, # rows held at a time
@@ -338,7 +361,7 @@ def by_cell(
     folder, piles, names = Path(tempfile.mkdtemp()), {}, {k: "str" for k in used if k in text}
     try:
         for i, part in enumerate(pd.read_csv(path, usecols=used, dtype=names, keep_default_na=False, na_values=[""], chunksize=rows)):
-            part = part[part.y_true.notna() & ((part.split == "test") | ~part.duplicated(["study", "cell", "gene_id"]))]
+            part = part[part.y_true.notna() & ((part.split == "test") | ~part.duplicated(["study", "model", "cell", "gene_id"]))]
             for j, (cell, pile) in enumerate(part.groupby("cell", observed=True)):
                 piles.setdefault(cell, []).append(folder/f"{i}-{j}.pkl")
                 pile.to_pickle(folder/f"{i}-{j}.pkl")

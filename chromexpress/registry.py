@@ -6,9 +6,10 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'load_study']
 
-# %% ../nbs/19_registry.ipynb #c3bf9859
+# %% ../nbs/19_registry.ipynb #7d8bf795
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 import pandas as pd
 from .baselines import ridge
 from .core import InputError, Problems, digest, log, suggest
@@ -127,7 +128,7 @@ def mark_sets(
     for m in marks: sets += [(a,) for a in assays] if m == "each" else [tuple(assays)] if m == "all" else [(m,) if isinstance(m, str) else m]
     return list(dict.fromkeys(tuple(a for a in assays if a in s) for s in sets if set(s) <= set(assays)))
 
-# %% ../nbs/19_registry.ipynb #45474ffd
+# %% ../nbs/19_registry.ipynb #56ba0abc
 def check_tracks(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
@@ -138,7 +139,7 @@ def check_tracks(
     try:
         for t in [t for table in (study.tracks, study.profiles) for cell in table.values() for t in cell.values()]:
             with problems.gather():
-                if source_kind(t.path, t.kind) == "bigwig": open_source(t.path, study.sizes, used, t.kind)
+                if Path(t.path).exists() and source_kind(t.path, t.kind) == "bigwig": open_source(t.path, study.sizes, used, t.kind)
     finally: log.disabled = muted
 
 # %% ../nbs/19_registry.ipynb #bbe063e4

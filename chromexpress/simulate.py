@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['CHROMS', 'SLOT', 'BIN', 'FLANK', 'Mark', 'MARKS', 'SHARED', 'PARTS', 'SD', 'SILENT', 'NOISE', 'SHARES', 'SHAPES',
-           'REACH', 'Cell', 'RANGES', 'DEFINITIONS', 'rng_of', 'draw', 'gene_counts', 'lay_genes', 'lay_fragments',
-           'lay_contacts', 'lay_enhancers', 'promoter_activity', 'enhancer_activity', 'spline', 'knots_of', 'explained',
-           'scale_parts', 'express', 'observe', 'follow', 'bump', 'edge', 'add_shape', 'mark_rate', 'write_bigwig',
-           'read_activity', 'oracle', 'r2', 'gtf_lines', 'study_toml', 'claim', 'make_cell', 'sample_mark',
-           'element_table', 'mark_table', 'summarise', 'flat', 'outside', 'write_inputs', 'write_truth', 'simulate',
-           'summary']
+           'REACH', 'GRID', 'Cell', 'RANGES', 'DEFINITIONS', 'rng_of', 'draw', 'gene_counts', 'lay_genes',
+           'lay_fragments', 'lay_contacts', 'lay_enhancers', 'promoter_activity', 'enhancer_activity', 'spline',
+           'knots_of', 'explained', 'scale_parts', 'express', 'observe', 'follow', 'bump', 'edge', 'add_shape',
+           'mark_rate', 'write_bigwig', 'read_activity', 'oracle', 'r2', 'gtf_lines', 'study_toml', 'claim',
+           'make_cell', 'sample_mark', 'element_table', 'mark_table', 'summarise', 'flat', 'outside', 'write_inputs',
+           'write_truth', 'simulate', 'summary']
 
 # %% ../nbs/08_simulate.ipynb #ecfdf0bb
 import json, re
@@ -349,10 +349,18 @@ def gtf_lines(
         rows += [("exon", a, b, f'{of} {t} exon_number "{i}";') for i, (a, b) in enumerate(exons, 1)]
         for kind, a, b, attributes in rows: yield f"{g.chrom}\tsimulate\t{kind}\t{a + 1}\t{b}\t.\t{g.strand}\t.\t{attributes}\n"
 
-# %% ../nbs/08_simulate.ipynb #03af59e5
+# %% ../nbs/08_simulate.ipynb #7a1d178b
+GRID = '''[grid]
+models = ["ridge", "promoter_cnn"]
+marks = ["each", "all"]         # every mark alone, and all together
+folds = "all"
+seeds = [0]
+'''
+
 def study_toml(
     cells, # names
     assembly:str, # name of the genome
+    grid:str, # what is run on it: the table [grid], and tables of models
 ) -> str: # the text of study.toml
     "A commented study file for the simulated study."
     head = f'''\
@@ -392,15 +400,10 @@ pseudocount = 1.0
 scheme = "published"            # four groups of chromosomes; each fold trains on three
 both_halves = false             # true: every gene gets one blind prediction
 
-[grid]
-models = ["ridge", "promoter_cnn"]
-marks = ["each", "all"]         # every mark alone, and all together
-folds = "all"
-seeds = [0]
 '''
     columns = "".join(f'{c} = "{c}"\n' for c in cells)
     tracks = "".join(f"\n[tracks.{c}]\n" + "".join(f'{m} = "tracks/{c}-{m}.bigWig"\n' for m in MARKS) for c in cells)
-    return head + columns + tracks + tail
+    return head + columns + tracks + tail + grid
 
 # %% ../nbs/08_simulate.ipynb #12e7066b
 def claim(
@@ -570,13 +573,14 @@ def write_truth(
     write_json(out/"summary.json", found)
     for line in outside(flat(found["cells"])): log.warning("simulate: %s", line)
 
-# %% ../nbs/08_simulate.ipynb #0f969d1b
+# %% ../nbs/08_simulate.ipynb #b78b8cdc
 def simulate(
     out, # folder to write the study to: new, empty, or a former simulation with the same arguments
     genes:int=2000, # number of genes, 48 or more
     cells:int=3, # number of cells, 1 to 26: cellA, cellB, …
     seed:int=0, # another seed is another study; the same seed gives the same bytes
     assembly:str="sim", # name of the genome and of the study
+    grid:str=GRID, # what the study file runs: its table [grid], and tables of models
 ) -> Path: # study.toml
     "Write a study with a known answer. Raises: InputError for a wrong number, or a folder that is in use."
     for what, v, low, high in (("genes", genes, 48, 100_000), ("cells", cells, 1, 26), ("seed", seed, 0, 2**63)):
@@ -592,7 +596,7 @@ def simulate(
         write_bigwig(out/"tracks"/f"{cell.name}-{mark}.bigWig", sample_mark(cell, mark, frame, enhancers, sizes, seed), sizes)
     write_inputs(out, frame, sizes, contacts, made, seed)
     write_truth(out/"truth", frame, enhancers, made, seed)
-    with atomic(out/"study.toml") as tmp: tmp.write_text(study_toml([c.name for c in made], assembly))
+    with atomic(out/"study.toml") as tmp: tmp.write_text(study_toml([c.name for c in made], assembly, grid))
     log.info("%s: %d genes, %d cells, %d tracks.", out/"study.toml", genes, cells, cells*len(MARKS))
     return out/"study.toml"
 

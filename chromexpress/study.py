@@ -171,7 +171,7 @@ def parse_study(
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression, tracks, _read_tracks(raw, "profiles", here, problems),
                  read_keys(raw.get("splits", {}), of("splits"), "[splits]", problems), models, read_keys(raw.get("grid", {}), of("grid"), "[grid]", problems), tuple(map(str, top["plugins"])))
 
-# %% ../nbs/07_study.ipynb #303e622a
+# %% ../nbs/07_study.ipynb #f64e37cc
 def _find(folder, name, file, problems):
     "The absolute path of a file that must exist."
     if not isinstance(file, str): return None
@@ -201,7 +201,7 @@ def _read_tracks(raw, table, here, problems):
             t = read_keys(v if isinstance(v, dict) else dict(path=v), TRACK_KEYS, where, problems)
             path = here(where, t["path"])
             with problems.gather():
-                if path and Path(path).exists(): found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path))
+                if path: found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path))
     return found
 
 def _check_cells(expression, tracks, problems):
