@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
-           'notebook_units', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
+           'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
 
 # %% ../nbs/50_batch.ipynb #df171ebb
 import html, json, multiprocessing, os, time
@@ -176,7 +176,7 @@ def collect(
     mark_done(unit, time.monotonic() - start)
     return unit
 
-# %% ../nbs/50_batch.ipynb #1d56cb79
+# %% ../nbs/50_batch.ipynb #ed7f1f46
 def notebook_units(
     study, # a Study
     units:dict, # id → unit, all of the study
@@ -188,17 +188,27 @@ def notebook_units(
         of = [(u.id, u.identity) for u in runs if cell is None or u.work.run.cell == cell]
         made = dict(runs=of, notebook=file_digest(notebook_path(name)), code=code)
         stem = name if cell is None else f"{cell}-{name}"
-        return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",), (notebook_path(name), given))
+        return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",), (notebook_path(name), given, cell or "overview"))
     out, figures = str(study.out), study.out/"figures"
     return [unit("61_overview", None, dict(out=out, figures=str(figures)))] + [unit("60_cell", c, dict(out=out, cell=c, figures=str(figures), unit=study.unit)) for c in cells]
+
+def figures_of(
+    subject:str, # a cell, or "overview"
+    subjects, # all of them
+    folder, # of figures
+) -> list[Path]: # files named <subject>-<panel>.<format>
+    "The figures that a notebook drew, also where one cell's name begins with another's."
+    owner = lambda f: max((s for s in subjects if f.name.startswith(f"{s}-")), key=len, default=None)
+    return [f for f in sorted(Path(folder).glob(f"{subject}-*")) if owner(f) == subject]
 
 def draw_notebooks(
     units:list[Unit], # from `notebook_units`
 ) -> int: # how many were executed
-    "Execute the notebooks that are not current."
+    "Execute the notebooks that are not current; figures that one of them drew before, and would not draw now, are removed."
     todo = [u for u in units if state(u) != "current"]
     for u in progress(todo, desc="notebooks", unit="notebook"):
-        start, (path, given) = time.monotonic(), u.work
+        start, (path, given, subject) = time.monotonic(), u.work
+        for f in figures_of(subject, [v.work[2] for v in units], given["figures"]): f.unlink()
         run_notebook(path, u.folder.parent/f"{u.folder.name}.ipynb", given)
         mark_done(u, time.monotonic() - start)
         log.info(f"{u.id} in {time.monotonic() - start:.1f} s.")
