@@ -8,8 +8,8 @@ __all__ = ['CHROMS', 'SLOT', 'BIN', 'FLANK', 'Mark', 'MARKS', 'SHARED', 'PARTS',
            'lay_fragments', 'lay_contacts', 'lay_enhancers', 'promoter_activity', 'enhancer_activity', 'spline',
            'knots_of', 'explained', 'scale_parts', 'express', 'observe', 'follow', 'bump', 'edge', 'add_shape',
            'mark_rate', 'write_bigwig', 'read_activity', 'oracle', 'r2', 'gtf_lines', 'study_toml', 'claim',
-           'make_cell', 'sample_mark', 'element_table', 'mark_table', 'summarise', 'flat', 'outside', 'write_inputs',
-           'write_truth', 'simulate', 'summary']
+           'make_cell', 'sample_mark', 'element_table', 'oracle_table', 'mark_table', 'summarise', 'flat', 'outside',
+           'write_inputs', 'write_truth', 'simulate', 'summary']
 
 # %% ../nbs/08_simulate.ipynb #ecfdf0bb
 import json, re
@@ -469,22 +469,29 @@ def element_table(
         activity=cell.height, effect=cell.enhancer_effect)
     return pd.concat([prom, enh[prom.columns]], ignore_index=True)
 
-# %% ../nbs/08_simulate.ipynb #45ef1da7
-def mark_table(
+# %% ../nbs/08_simulate.ipynb #291eab4d
+def oracle_table(
     cells:list, # of Cell, with readings
+    genes:pd.DataFrame, # gene frame
     seed:int, # the study's seed
+) -> pd.DataFrame: # cell, gene_id, then the oracle's prediction of log2(RPKM + 1) from each mark and from all
+    "What the oracle says of every gene, without having seen it."
+    fold, z = np.tile(rng_of(seed, "folds").permutation(len(genes)) % 10, len(cells)), np.concatenate([c.parts.z for c in cells])
+    y, read = np.log2(np.concatenate([c.rpkm for c in cells]) + 1), pd.concat([c.read for c in cells])
+    out = pd.DataFrame(dict(cell=np.repeat([c.name for c in cells], len(genes)), gene_id=np.tile(genes.gene_id, len(cells))))
+    for mark in [*MARKS, "all"]: out[mark] = oracle(read[list(MARKS) if mark == "all" else [mark]].values, z, y, fold)
+    return out
+
+def mark_table(
+    cells:list, # of Cell
+    said:pd.DataFrame, # from `oracle_table`
 ) -> pd.DataFrame: # cell, mark (seven and "all"), effect (log2 per unit of activity), oracle_r2, oracle_r
     "What each mark does, and how much of measured expression its promoter signal can tell."
-    n = len(cells[0].parts)
-    fold, z = np.tile(rng_of(seed, "folds").permutation(n) % 10, len(cells)), np.concatenate([c.parts.z for c in cells])
-    y, read, rows = np.log2(np.concatenate([c.rpkm for c in cells]) + 1), pd.concat([c.read for c in cells]), []
-    for mark in [*MARKS, "all"]:
-        hat = oracle(read[list(MARKS) if mark == "all" else [mark]].values, z, y, fold)
-        for i, c in enumerate(cells):
-            at = slice(i*n, (i + 1)*n)
-            rows.append((c.name, mark, c.mark_effect.get(mark, np.nan), r2(y[at], hat[at]), np.corrcoef(y[at], hat[at])[0, 1]))
-    out = pd.DataFrame(rows, columns=["cell", "mark", "effect", "oracle_r2", "oracle_r"])
-    return out.sort_values("cell", kind="stable", ignore_index=True)
+    rows = []
+    for c in cells:
+        y, hats = np.log2(c.rpkm + 1), said[said.cell == c.name]
+        rows += [(c.name, m, c.mark_effect.get(m, np.nan), r2(y, hats[m].values), np.corrcoef(y, hats[m])[0, 1]) for m in [*MARKS, "all"]]
+    return pd.DataFrame(rows, columns=["cell", "mark", "effect", "oracle_r2", "oracle_r"])
 
 # %% ../nbs/08_simulate.ipynb #a30ceeac
 def summarise(
@@ -555,7 +562,7 @@ def write_inputs(
         pairs.insert(0, "gene_id", genes.gene_id.values[contacts.gene])
         write_csv(out/"pchic"/f"{c.name}.tsv", pairs, sep="\t", float_format="%.3f")
 
-# %% ../nbs/08_simulate.ipynb #dceeb55e
+# %% ../nbs/08_simulate.ipynb #3724e8f7
 def write_truth(
     out:Path, # the folder truth/
     genes:pd.DataFrame, # gene frame
@@ -564,7 +571,9 @@ def write_truth(
     seed:int, # the study's seed
 ):
     "The known answer."
-    marks = mark_table(cells, seed)
+    said = oracle_table(cells, genes, seed)
+    marks = mark_table(cells, said)
+    write_csv(out/"oracle.csv", said)
     write_csv(out/"elements.csv", pd.concat([element_table(c, genes, enhancers) for c in cells]))
     write_csv(out/"genes.csv", pd.concat([c.parts.assign(cell=c.name, gene_id=genes.gene_id)[["cell", "gene_id", *c.parts.columns]] for c in cells]))
     write_csv(out/"promoters.csv", pd.concat([c.activity.assign(cell=c.name, gene_id=genes.gene_id)[["cell", "gene_id", *MARKS]] for c in cells]))
