@@ -6,13 +6,13 @@
 __all__ = ['BIN_CODE', 'RUN_CODE', 'code_version', 'model_code', 'Unit', 'state', 'why_stale', 'mark_done', 'Binning',
            'genes_digest', 'track_identity', 'bin_units', 'run_unit', 'plan_units', 'choose', 'do_unit']
 
-# %% ../nbs/23_units.ipynb #245b2896
+# %% ../nbs/23_units.ipynb #9b3c0f81
 import ast, importlib, inspect, json, time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
-from .core import InputError, digest, file_digest, log, suggest, write_json
+from .core import InputError, digest, file_digest, log, suggest, write_csv, write_json
 from .crossval import execute, grid, narrow, needs_of
 from .data import Task, track_folder
 from .registry import Configured, load_study
@@ -174,7 +174,7 @@ def choose(
     waits = {a for u in runs.values() for a in u.after} if any(only.values()) else set(units)
     return {i: u for i, u in units.items() if u.kind == "bin" and i in waits} | runs
 
-# %% ../nbs/23_units.ipynb #14cc5a79
+# %% ../nbs/23_units.ipynb #fe5e5157
 def do_unit(
     unit:Unit, # what to do: a binning or a run
     units:dict, # id → unit, to look up what it depends on
@@ -188,6 +188,8 @@ def do_unit(
     for left in sorted(unit.folder.glob(".*.tmp*")): left.unlink()          # of a process that was killed
     start, w = time.monotonic(), unit.work
     if isinstance(w, Binning):
+        rows = w.study.out/"tracks"/f"genes-{unit.made_from['genes']}.csv"          # the rows of the stores, once for all tracks
+        if not rows.exists(): write_csv(rows, w.study.genes)
         fill(w.track, w.stores, w.study.genes, w.study.sizes, unit.folder, {k: v for k, v in unit.made_from.items() if k != "stores"})
     else:
         if state(unit) == "stale": unit.marker.unlink()
