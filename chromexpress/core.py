@@ -38,7 +38,7 @@ class Problems:
         if len(self.found) == 1: raise InputError(f"{self.what}: {self.found[0]}" if self.what else self.found[0])
         raise InputError(f"{self.what}: {len(self.found)} problems\n" + "\n".join(f"  - {m}" for m in self.found))
 
-# %% ../nbs/00_core.ipynb #72f80fac
+# %% ../nbs/00_core.ipynb #19f37e68
 def check_columns(
     frame:pd.DataFrame, # any table
     columns, # names that it must have
@@ -46,7 +46,8 @@ def check_columns(
 ) -> pd.DataFrame: # the same table
     "Raises: InputError if a column is missing."
     missing = [c for c in columns if c not in frame.columns]
-    if missing: raise InputError(f"{what}: no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}.")
+    names = lambda columns: ", ".join(map(repr, columns))
+    if missing: raise InputError(f"{what}: no column {names(missing)}; it has {names(frame.columns)}.")
     return frame
 
 # %% ../nbs/00_core.ipynb #bcf7ff46
@@ -60,7 +61,9 @@ def suggest(
     near = get_close_matches(str(word), known, 1, .6)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known) or 'none'}."
 
-# %% ../nbs/00_core.ipynb #d8929960
+# %% ../nbs/00_core.ipynb #f3d4e41c
+_MENDABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR)
+
 @contextmanager
 def atomic(
     path, # where the file is to appear; its folder is made if needed
@@ -68,15 +71,18 @@ def atomic(
     "A temporary path to write to; renamed to `path` if the block ends well, removed if it raises."
     path = Path(path)
     try: path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e: raise InputError(f"{path.parent}: cannot make this folder ({e.strerror}); choose a folder you may write to.") from None
+    except OSError as e:
+        raise InputError(f"{path.parent}: cannot make this folder ({e.strerror}); "
+                         "choose a folder you may write to.") from None
     tmp = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield tmp
         with open(tmp, "rb") as f: os.fsync(f.fileno())
         os.replace(tmp, path)
     except OSError as e:
-        if e.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR): raise
-        raise InputError(f"{path}: cannot write here ({e.strerror}); choose a folder that you may write to and that has room.") from None
+        if e.errno not in _MENDABLE: raise
+        raise InputError(f"{path}: cannot write here ({e.strerror}); "
+                         "choose a folder that you may write to and that has room.") from None
     finally: tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #db23b67e
@@ -92,14 +98,15 @@ def write_json(
         raise TypeError(f"{type(o).__name__} is not JSON")
     with atomic(path) as tmp: tmp.write_text(json.dumps(obj, indent=1, default=plain) + "\n")
 
-# %% ../nbs/00_core.ipynb #121538aa
+# %% ../nbs/00_core.ipynb #63a7e9f9
 def write_csv(
     path, # file to write
     frame:pd.DataFrame, # a tidy table; its index is not written
     **kwargs, # passed on to `DataFrame.to_csv`
 ):
     "Write a table as CSV, atomically; floats with 9 significant digits."
-    with atomic(path) as tmp: frame.to_csv(tmp, index=False, **{"float_format": "%.9g", "lineterminator": "\n"} | kwargs)
+    kwargs = {"float_format": "%.9g", "lineterminator": "\n"} | kwargs
+    with atomic(path) as tmp: frame.to_csv(tmp, index=False, **kwargs)
 
 # %% ../nbs/00_core.ipynb #b7596c21
 def write_npy(
@@ -125,7 +132,7 @@ def seed_of(
     "A seed that depends on its keys alone."
     return int(digest(list(keys), 16), 16) >> 1
 
-# %% ../nbs/00_core.ipynb #5feeee0f
+# %% ../nbs/00_core.ipynb #42f4c632
 def file_digest(
     path, # a file, or a folder: then the names, sizes and times of its files stand for their content
     cache:dict|None=None, # path → [size, time, digest]; updated in place
@@ -133,11 +140,12 @@ def file_digest(
     "The hash of a file's content (BLAKE2b). Raises: InputError if there is no such file."
     path = Path(path)
     if not path.exists(): raise InputError(f"{path}: no such file.")
-    if path.is_dir(): return digest(sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in path.iterdir()), 32)
-    stat, cache, key = path.stat(), {} if cache is None else cache, str(path.resolve())
-    if cache.get(key, [None, None])[:2] != [stat.st_size, stat.st_mtime_ns]:
-        with open(path, "rb") as f: found = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        cache[key] = [stat.st_size, stat.st_mtime_ns, found]
+    look = lambda p: [p.stat().st_size, p.stat().st_mtime_ns]
+    if path.is_dir(): return digest(sorted([p.name, *look(p)] for p in path.iterdir()), 32)
+    cache, key, seen = {} if cache is None else cache, str(path.resolve()), look(path)
+    if cache.get(key, [None, None])[:2] != seen:
+        with open(path, "rb") as f: h = hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=16))
+        cache[key] = [*seen, h.hexdigest()]
     return cache[key][2]
 
 # %% ../nbs/00_core.ipynb #ddf9f78e
@@ -153,7 +161,7 @@ def setup_log(
         log.propagate = False
     log.setLevel(level)
 
-# %% ../nbs/00_core.ipynb #4d247780
+# %% ../nbs/00_core.ipynb #36b0decf
 def progress(
     items=None, # what to go through; None to update by hand
     total:int|None=None, # how many there are, if `items` cannot tell
@@ -161,9 +169,10 @@ def progress(
     unit:str="it", # what is counted
 ): # the same items, with a bar
     "A progress bar on stderr, shown if that is a terminal (and CHROMEXPRESS_NO_BARS is not set)."
-    return tqdm(items, total=total, desc=desc, unit=unit, leave=False, mininterval=.5, disable=not sys.stderr.isatty() or "CHROMEXPRESS_NO_BARS" in os.environ)
+    silent = not sys.stderr.isatty() or "CHROMEXPRESS_NO_BARS" in os.environ
+    return tqdm(items, total=total, desc=desc, unit=unit, leave=False, mininterval=.5, disable=silent)
 
-# %% ../nbs/00_core.ipynb #59761c54
+# %% ../nbs/00_core.ipynb #e526a19b
 def pick_device(
     name:str="auto", # "auto", "cpu" or "cuda"
 ): # torch.device
@@ -171,5 +180,6 @@ def pick_device(
     import torch
     if name not in ("auto", "cpu", "cuda"): raise InputError(f"--device: {name!r} is none of auto, cpu, cuda.")
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: PyTorch sees no CUDA GPU; use --device auto, or install a CUDA build of torch.")
+        raise InputError("--device cuda: PyTorch sees no CUDA GPU; "
+                         "use --device auto, or install a CUDA build of torch.")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
