@@ -6,15 +6,15 @@
 __all__ = ['KINDS', 'BigWig', 'read_intervals', 'max_of_overlaps', 'Intervals', 'RegionArrays', 'source_kind', 'open_source',
            'stretches', 'Binned', 'bin_sums', 'bin_signal', 'running_integral', 'integral_means']
 
-# %% ../nbs/02_signal.ipynb #a0f61946
-import re, struct
-from dataclasses import dataclass, field
+# %% ../nbs/02_signal.ipynb #21c8cc01
+import gzip, re, zlib
+from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, log, progress, suggest
+from .core import InputError, progress, suggest
 from .genome import check_ends, check_header, reconcile
 
-# %% ../nbs/02_signal.ipynb #c0f80899
+# %% ../nbs/02_signal.ipynb #689533b3
 class BigWig:
     "A bigWig file, read with pyBigWig. Raises: InputError if it is not a bigWig or ends early."
     merge = True # windows that overlap are read once
@@ -23,39 +23,52 @@ class BigWig:
         self.path = Path(path)
         with open(path, "rb") as f:
             first = f.read(4)
-            if first not in (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26"): raise InputError(f"{path}: not a bigWig file (its first bytes are not a bigWig's).")
+            if first not in (b"\x26\xfc\x8f\x88", b"\x88\x8f\xfc\x26"):
+                raise InputError(f"{path}: not a bigWig file (its first bytes are not a bigWig's).")
             f.seek(-4, 2)
-            if f.read(4) != first: raise InputError(f"{path}: the file is truncated (a bigWig closes with a signature, and it is missing); copy or download it again.")
+            if f.read(4) != first:
+                raise InputError(f"{path}: the file is truncated (a bigWig closes with a signature, "
+                                 "and it is missing); copy or download it again.")
         try: self.bw = pyBigWig.open(str(path))
-        except RuntimeError: raise InputError(f"{path}: damaged, pyBigWig cannot open it; copy or download it again.") from None
+        except RuntimeError:
+            raise InputError(f"{path}: damaged, pyBigWig cannot open it; copy or download it again.") from None
         self.header, self.names = dict(self.bw.chroms()), {c: c for c in self.bw.chroms()}
 
     def read(self, chrom, start, end): # an interval inside the chromosome
         if chrom not in self.names: return np.full(end - start, np.nan, np.float32)
         try: return self.bw.values(self.names[chrom], start, end, numpy=True)
-        except RuntimeError: raise InputError(f"{self.path}: damaged at {chrom}:{start}-{end}; copy or download it again.") from None
+        except RuntimeError:
+            raise InputError(f"{self.path}: damaged at {chrom}:{start}-{end}; copy or download it again.") from None
 
-# %% ../nbs/02_signal.ipynb #944bfffe
+# %% ../nbs/02_signal.ipynb #35f26925
 def read_intervals(
     path, # a bedGraph or narrowPeak file, plain or .gz
     value:int, # the column of the number, from 0: 3 in a bedGraph, 6 in a narrowPeak
     n:int, # how many columns the format has at least
 ) -> pd.DataFrame: # chrom, start, end, value, line (1-based); in the order of the file
     "The intervals of a text file. Raises: InputError naming the first line that is wrong, or if a .gz ends early."
-    import gzip, zlib
-    def rows(f): return [(i, x.split()) for i, x in enumerate(f, 1) if x.strip() and not x.startswith(("#", "track", "browser"))]
-    try:
-        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt") as f: found = rows(f)
-    except (EOFError, zlib.error, gzip.BadGzipFile): raise InputError(f"{path}: the gzip stream ends early or is damaged; copy or download it again.") from None
-    except UnicodeDecodeError: raise InputError(f"{path}: not a text file.") from None
+    found = _lines(path)
     if not found: raise InputError(f"{path}: no intervals in it.")
     short = next((i for i, r in found if len(r) < n), None)
     if short: raise InputError(f"{path}, line {short}: fewer than the {n} columns that this format has.")
     frame = pd.DataFrame(dict(line=[i for i, _ in found], chrom=[r[0] for _, r in found]))
-    for name, col in dict(start=1, end=2, value=value).items(): frame[name] = pd.to_numeric([r[col] for _, r in found], errors="coerce")
+    for name, col in dict(start=1, end=2, value=value).items():
+        frame[name] = pd.to_numeric([r[col] for _, r in found], errors="coerce")
     bad = ~np.isfinite(frame[["start", "end", "value"]]).all(axis=1) | (frame.start < 0) | (frame.end <= frame.start)
-    if bad.any(): raise InputError(f"{path}, line {frame.line[bad].iloc[0]}: needs 0 ≤ start < end and a number in column {value+1} ({bad.sum()} such lines).")
+    if bad.any():
+        raise InputError(f"{path}, line {frame.line[bad].iloc[0]}: needs 0 ≤ start < end and a number in "
+                         f"column {value+1} ({bad.sum()} such lines).")
     return frame.astype(dict(start=np.int64, end=np.int64, value=np.float32))
+
+def _lines(path):
+    "Number (1-based) and fields of each line that holds an interval."
+    unlike = "#", "track", "browser"
+    try:
+        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt") as f:
+            return [(i, x.split()) for i, x in enumerate(f, 1) if x.strip() and not x.startswith(unlike)]
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InputError(f"{path}: the gzip stream ends early or is damaged; copy or download it again.") from None
+    except UnicodeDecodeError: raise InputError(f"{path}: not a text file.") from None
 
 # %% ../nbs/02_signal.ipynb #1bfd9dc8
 def max_of_overlaps(
@@ -70,19 +83,20 @@ def max_of_overlaps(
     keep = ~np.isnan(piece)
     return cuts[:-1][keep], cuts[1:][keep], piece[keep]
 
-# %% ../nbs/02_signal.ipynb #5f627cfa
+# %% ../nbs/02_signal.ipynb #7de60aea
 class Intervals:
     "A bedGraph or narrowPeak file, held in memory. Raises: InputError for a wrong line, or overlaps in a bedGraph."
     merge, header = True, None
     def __init__(self, path, # a text file, plain or .gz
-                 peaks:bool=False): # narrowPeak (column 7, overlaps take the maximum) or bedGraph (column 4, no overlaps)
+                 peaks:bool=False): # narrowPeak (column 7, maximum of overlaps) or bedGraph (column 4, no overlaps)
         self.path, self.steps = Path(path), {}
         rows = read_intervals(path, *((6, 7) if peaks else (3, 4)))
         for chrom, r in rows.sort_values(["chrom", "start", "end"], kind="stable").groupby("chrom"):
             s, e, v = r.start.to_numpy(), r.end.to_numpy(), r.value.to_numpy()
             clash = np.flatnonzero(s[1:] < np.maximum.accumulate(e)[:-1])
             if len(clash) and not peaks:
-                raise InputError(f"{path}, line {r.line.iloc[clash[0]+1]}: overlaps another interval of {chrom}; a bedGraph has one value a base.")
+                raise InputError(f"{path}, line {r.line.iloc[clash[0]+1]}: overlaps another interval of {chrom}; "
+                                 "a bedGraph has one value a base.")
             self.steps[chrom] = max_of_overlaps(s, e, v) if len(clash) else (s, e, v)
         self.ends = {c: int(e[-1]) for c, (_, e, _) in self.steps.items()}
         self.names = {c: c for c in self.steps}
@@ -97,7 +111,7 @@ class Intervals:
         x[np.repeat(s - np.cumsum(n) + n, n) + np.arange(n.sum())] = np.repeat(v[k], n)
         return x
 
-# %% ../nbs/02_signal.ipynb #671fd5a0
+# %% ../nbs/02_signal.ipynb #1d6ebc2b
 class RegionArrays:
     "A folder of `chrom:start-end.npy` arrays (tracks × bases); one row of them is a track."
     merge, header = False, None
@@ -107,34 +121,50 @@ class RegionArrays:
         for p in sorted(self.path.glob("*.npy")):
             if m := re.fullmatch(r"(.+):(-?\d+)-(\d+)", p.stem): files.append((m[1], int(m[2]), int(m[3]), p))
         if not files: raise InputError(f"{path}: no file in it is named chrom:start-end.npy.")
-        self.files = {c: f.sort_values(["start", "end"]) for c, f in pd.DataFrame(files, columns=["chrom", "start", "end", "path"]).groupby("chrom")}
+        frame = pd.DataFrame(files, columns=["chrom", "start", "end", "path"]).sort_values(["start", "end"])
+        self.files = dict(list(frame.groupby("chrom")))
         self.ends, self.names = {c: int(f.end.max()) for c, f in self.files.items()}, {c: c for c in self.files}
 
     def read(self, chrom, start, end): # an interval inside one of the regions
         f = self.files.get(self.names.get(chrom))
         f = f[(f.start <= start) & (f.end >= end)] if f is not None else []
-        if not len(f): raise InputError(f"{self.path}: no array covers {chrom}:{start}-{end}; every region that is binned needs its file.")
-        first, path = f.start.iloc[0], f.path.iloc[0]
-        try: x = np.load(path, mmap_mode="r")
-        except (ValueError, EOFError, OSError) as e: raise InputError(f"{path}: not a whole .npy file ({e}).") from None
-        if x.ndim != 2 or x.shape[1] != f.end.iloc[0] - first: raise InputError(f"{path}: its shape is {x.shape}; its name says (tracks, {f.end.iloc[0] - first}).")
-        if self.row >= len(x): raise InputError(f"{path}: no row {self.row}, it has {len(x)} (counted from 0).")
+        if not len(f):
+            raise InputError(f"{self.path}: no array covers {chrom}:{start}-{end}; "
+                             "every region that is binned needs its file.")
+        first = f.start.iloc[0]
+        x = self._load(f.path.iloc[0], f.end.iloc[0] - first)
         return x[self.row, start - first:end - first].astype(np.float32)
 
-# %% ../nbs/02_signal.ipynb #b6e8c9ba
-KINDS = {"bigwig": (".bw", ".bigwig"), "bedgraph": (".bedgraph", ".bdg", ".bg"), "narrowpeak": (".narrowpeak",), "npy": ()}
+    def _load(self, path, length):
+        "The array of one region, checked against the length that its name states."
+        try: x = np.load(path, mmap_mode="r")
+        except (ValueError, EOFError, OSError) as e:
+            raise InputError(f"{path}: not a whole .npy file ({e}).") from None
+        if x.ndim != 2 or x.shape[1] != length:
+            raise InputError(f"{path}: its shape is {x.shape}; its name says (tracks, {length}).")
+        if self.row >= len(x): raise InputError(f"{path}: no row {self.row}, it has {len(x)} (counted from 0).")
+        return x
+
+# %% ../nbs/02_signal.ipynb #3a5e4cb0
+KINDS = {"bigwig": (".bw", ".bigwig"), "bedgraph": (".bedgraph", ".bdg", ".bg"),
+         "narrowpeak": (".narrowpeak",), "npy": ()}
 
 def source_kind(
     path, # a file or folder
     kind:str|None=None, # stated by the user, or None to tell from the name
 ) -> str: # one of KINDS
     "The format of a source. Raises: InputError if it is unknown."
-    if kind is not None and kind not in KINDS: raise InputError(f"{path}: kind {kind!r} is unknown{suggest(kind, KINDS)}")
+    if kind is not None:
+        if kind not in KINDS: raise InputError(f"{path}: kind {kind!r} is unknown{suggest(kind, KINDS)}")
+        return kind
     name = re.sub(r"\.gz$", "", str(path).lower())
-    kind = kind or next((k for k, ends in KINDS.items() if name.endswith(ends or ("\0",))), "npy" if Path(path).is_dir() else None)
-    if kind is None: raise InputError(f"{path}: cannot tell the format from the name; end it in {', '.join(e for v in KINDS.values() for e in v)}, or give kind.")
-    return kind
+    for k, ends in KINDS.items():
+        if name.endswith(ends): return k
+    if Path(path).is_dir(): return "npy"
+    raise InputError(f"{path}: cannot tell the format from the name; "
+                     f"end it in {', '.join(e for v in KINDS.values() for e in v)}, or give kind.")
 
+# %% ../nbs/02_signal.ipynb #d4ee987f
 def open_source(
     path, # a bigWig, bedGraph(.gz), narrowPeak(.gz), or a folder of per-region .npy
     sizes:dict, # chromosome → length, bp
@@ -145,10 +175,13 @@ def open_source(
     "Open a signal file of any kind and check it against the assembly. Raises: InputError."
     if not Path(path).exists(): raise InputError(f"{path}: no such file.")
     kind = source_kind(path, kind)
-    source = BigWig(path) if kind == "bigwig" else RegionArrays(path, row) if kind == "npy" else Intervals(path, kind == "narrowpeak")
+    if kind == "bigwig": source = BigWig(path)
+    elif kind == "npy": source = RegionArrays(path, row)
+    else: source = Intervals(path, peaks=kind == "narrowpeak")
     found = source.header if source.header is not None else source.ends
     source.names = reconcile(list(found), sizes, str(path))
-    ours = {c: found[theirs] for c, theirs in source.names.items()} | {c: n for c, n in found.items() if c not in source.names.values()}
+    others = {c: n for c, n in found.items() if c not in source.names.values()}
+    ours = {c: found[theirs] for c, theirs in source.names.items()} | others
     (check_ends if source.header is None else check_header)(ours, sizes, used, str(path))
     return source
 
@@ -188,7 +221,7 @@ def bin_sums(
     s = x[:n*bin].reshape(n, bin).sum(1)
     return s if n*bin == len(x) else np.append(s, x[n*bin:].sum())
 
-# %% ../nbs/02_signal.ipynb #79b89c03
+# %% ../nbs/02_signal.ipynb #ed5555b7
 def bin_signal(
     source, # from `open_source`, or anything with `read(chrom, start, end)`
     regions:pd.DataFrame, # chrom, start, end; may leave the chromosome
@@ -202,32 +235,53 @@ def bin_signal(
     bins = np.broadcast_to(bin, len(regions))
     n_bins = -(-(end - start) // bins)
     offsets = np.concatenate([[0], np.cumsum(n_bins)])
-    values, outside = np.empty(offsets[-1], np.float32), np.zeros(len(regions), np.int64)
-    covered = np.empty(offsets[-1], np.int32) if skip else None
+    values, covered = np.empty(offsets[-1], np.float32), np.empty(offsets[-1], np.int32) if skip else None
+    outside = _outside(regions.chrom, start, end, sizes)
     with progress(total=len(regions), desc=desc, unit="region") as bar:
         for chrom, lo, hi, rows in stretches(regions, getattr(source, "merge", True)):
-            if chrom not in sizes: raise InputError(f"{chrom}: not a chromosome of this assembly.")
-            first, last = max(lo, 0), max(min(hi, sizes[chrom]), max(lo, 0))
-            seen = source.read(chrom, int(first), int(last)) if last > first else np.zeros(0)
-            gap, beyond = np.isnan(seen), (first - lo, hi - last)
-            x = seen.astype(float)
-            np.copyto(x, 0 if skip else uncovered, where=gap)
-            if any(beyond): x = np.pad(x, beyond)
-            if skip: has = np.pad((~gap).astype(float), beyond)
+            x, has = _read_stretch(source, chrom, lo, hi, sizes[chrom], uncovered)
             for i in rows:
-                s, at, w = slice(start[i]-lo, end[i]-lo), slice(offsets[i], offsets[i+1]), bins[i]
-                n = bin_sums(has[s], w) if skip else np.minimum(w, end[i] - start[i] - w*np.arange(n_bins[i]))
-                with np.errstate(invalid="ignore"): values[at] = bin_sums(x[s], w) / n
+                inside, at = slice(start[i] - lo, end[i] - lo), slice(offsets[i], offsets[i+1])
+                values[at], n = _means(x[inside], bins[i], has[inside] if skip else None)
                 if skip: covered[at] = n
-                outside[i] = max(first - start[i], 0) + max(end[i] - last, 0) if start[i] < last and end[i] > first else end[i] - start[i]
             bar.update(len(rows))
-    if np.isinf(values).any():
-        i = np.searchsorted(offsets, np.flatnonzero(np.isinf(values))[0], "right") - 1
-        raise InputError(f"{getattr(source, 'path', 'signal')}: infinite values in {regions.chrom.iloc[i]}:{start[i]}-{end[i]}; a track must be finite.")
-    if len(set(n_bins)) == 1: values, covered = values.reshape(len(regions), -1), covered.reshape(len(regions), -1) if skip else None
+    _check_finite(values, offsets, source, regions)
+    if len(set(n_bins)) == 1:
+        values, covered = values.reshape(len(regions), -1), covered.reshape(len(regions), -1) if skip else None
     return Binned(values, outside, offsets, covered)
 
-# %% ../nbs/02_signal.ipynb #1b26962b
+# %% ../nbs/02_signal.ipynb #0d37833d
+def _outside(chroms, start, end, sizes):
+    "Bases of each region beyond the ends of its chromosome."
+    for c in chroms.unique():
+        if c not in sizes: raise InputError(f"{c}: not a chromosome of this assembly.")
+    size = np.array([sizes[c] for c in chroms], np.int64)
+    return (end - start - (np.minimum(end, size) - np.maximum(start, 0)).clip(0)).astype(np.int64)
+
+def _read_stretch(source, chrom, lo, hi, size, uncovered):
+    "The signal of each base in float64, without gaps, 0 outside; and which bases have a value, if that matters."
+    first = min(max(lo, 0), hi)
+    last = max(min(hi, size), first)
+    seen = source.read(chrom, int(first), int(last)) if last > first else np.zeros(0)
+    gap, beyond = np.isnan(seen), (first - lo, hi - last)
+    x = seen.astype(float)
+    np.copyto(x, 0 if uncovered == "skip" else uncovered, where=gap)
+    if any(beyond): x = np.pad(x, beyond)
+    return x, np.pad((~gap).astype(float), beyond) if uncovered == "skip" else None
+
+def _means(x, bin, has=None):
+    "Bin means of one region, and the bases that each is over."
+    n = np.minimum(bin, len(x) - bin*np.arange(-(-len(x) // bin))) if has is None else bin_sums(has, bin)
+    with np.errstate(invalid="ignore"): return bin_sums(x, bin) / n, n
+
+def _check_finite(values, offsets, source, regions):
+    "Raises: InputError naming the first region with an infinite mean."
+    if not np.isinf(values).any(): return
+    r = regions.iloc[np.searchsorted(offsets, np.flatnonzero(np.isinf(values))[0], "right") - 1]
+    raise InputError(f"{getattr(source, 'path', 'signal')}: infinite values in {r.chrom}:{r.start}-{r.end}; "
+                     "a track must be finite.")
+
+# %% ../nbs/02_signal.ipynb #168d3832
 def running_integral(
     source, # from `open_source`
     chrom:str, # which chromosome
@@ -237,11 +291,11 @@ def running_integral(
     chunk:int=1<<22, # bp read at a time
 ): # (corners,) positions, int64; (corners,) integral from 0 to each, float64
     "The integral of a track along a chromosome, at the positions where the track changes."
-    corners, values, last = [], [], None
+    corners, values, last, fill = [], [], None, 0 if uncovered == "skip" else uncovered
     for lo in range(0, size, chunk):
         seen = source.read(chrom, lo, min(lo + chunk, size))
         gap = np.isnan(seen)
-        x = (~gap).astype(float) if coverage else np.where(gap, 0 if uncovered == "skip" else uncovered, seen).astype(float)
+        x = (~gap if coverage else np.where(gap, fill, seen)).astype(float)
         at = np.flatnonzero(np.diff(x, prepend=np.nan if last is None else last))
         corners.append(at + lo); values.append(x[at]); last = x[-1]
     at = np.append(np.concatenate(corners), size)
