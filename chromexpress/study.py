@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'GENE_COLUMNS', 'Key', 'read_keys', 'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #dfebf3f1
+# %% ../nbs/07_study.ipynb #dc0b8fdc
 import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, Problems, log, suggest
+from .core import InputError, Problems, suggest
 from .expression import TRANSFORMS, read_expression
 from .genome import ASSEMBLIES, chrom_sizes, read_genes
 from .signal import KINDS
 from .splits import Fold, make_folds
 from .tracks import SCALES, Track
 
-# %% ../nbs/07_study.ipynb #1b13113d
+# %% ../nbs/07_study.ipynb #6abbd09e
 @dataclass(frozen=True)
 class Key:
     "One key of the study file."
@@ -30,40 +30,57 @@ class Key:
     help:str # one line
     choices:tuple=() # the values it takes, if they are few
 
+# %% ../nbs/07_study.ipynb #f12fedad
 REQUIRED = "required"
 KEYS = [
     Key("", "name", (str,), REQUIRED, '"my_study"', "a short name; it stands in every table of results"),
     Key("", "assembly", (str,), REQUIRED, '"hg19"', f"{', '.join(ASSEMBLIES)}, or any name if chrom_sizes is given"),
-    Key("", "chrom_sizes", (str,), None, '"chrom.sizes"', "two columns, chromosome and length; not needed for a known assembly"),
+    Key("", "chrom_sizes", (str,), None, '"chrom.sizes"',
+        "two columns, chromosome and length; not needed for a known assembly"),
     Key("", "out", (str,), "results", '"results"', "folder of the results"),
     Key("", "plugins", (list,), (), '["my_models.py"]', "Python files or modules that register models of your own"),
-    Key("genes", "table", (str,), REQUIRED, '"genes.tsv"', "a table of genes, one row each, tab- or comma-separated, plain or .gz"),
-    Key("genes", "tss_base", (int,), REQUIRED, "1", "1 if the table counts bases from 1 (GTF, Ensembl), 0 if from 0 (BED)", (0, 1)),
+    Key("genes", "table", (str,), REQUIRED, '"genes.tsv"',
+        "a table of genes, one row each, tab- or comma-separated, plain or .gz"),
+    Key("genes", "tss_base", (int,), REQUIRED, "1",
+        "1 if the table counts bases from 1 (GTF, Ensembl), 0 if from 0 (BED)", (0, 1)),
     Key("genes", "span_base", (int,), None, "1", "the same for the columns start and end, if it differs", (0, 1)),
-    Key("expression", "table", (str,), REQUIRED, '"rpkm.tsv"', "a table with a row for each gene and a column for each cell"),
+    Key("expression", "table", (str,), REQUIRED, '"rpkm.tsv"',
+        "a table with a row for each gene and a column for each cell"),
     Key("expression", "id", (str,), "gene_id", '"gene_id"', "the column that holds the gene's id"),
-    Key("expression", "unit", (str,), "RPKM", '"RPKM"', "the unit, for labels; a unit that begins with log may be negative"),
-    Key("expression", "transform", (str,), "log2", '"log2"', "what models predict: log2(x + pseudocount), ln(x + pseudocount), asinh(x), or x itself (none)", tuple(TRANSFORMS)),
+    Key("expression", "unit", (str,), "RPKM", '"RPKM"',
+        "the unit, for labels; a unit that begins with log may be negative"),
+    Key("expression", "transform", (str,), "log2", '"log2"',
+        "what models predict: log2(x + pseudocount), ln(x + pseudocount), asinh(x), or x itself (none)",
+        tuple(TRANSFORMS)),
     Key("expression", "pseudocount", (int, float), 1.0, "1", "added before the logarithm"),
-    Key("splits", "scheme", (str,), "published", '"published"', "published: four chromosome groups; balanced: k groups; explicit: your lists", ("published", "balanced", "explicit")),
-    Key("splits", "both_halves", (bool,), False, "false", "also run each published fold with its halves swapped, so that every gene is predicted blind"),
+    Key("splits", "scheme", (str,), "published", '"published"',
+        "published: four chromosome groups; balanced: k groups; explicit: your lists",
+        ("published", "balanced", "explicit")),
+    Key("splits", "both_halves", (bool,), False, "false",
+        "also run each published fold with its halves swapped, so that every gene is predicted blind"),
     Key("splits", "k", (int,), 5, "5", "how many groups, for balanced"),
-    Key("splits", "valid_share", (float,), None, "0.3", "balanced: validate on this share of the training chromosomes instead of half of the group"),
-    Key("splits", "folds", (list,), None, '[{name = "1", train = ["chr1"], valid = ["chr2"], test = ["chr3"]}]', "chromosomes of each fold, for explicit"),
+    Key("splits", "valid_share", (float,), None, "0.3",
+        "balanced: validate on this share of the training chromosomes instead of half of the group"),
+    Key("splits", "folds", (list,), None, '[{name = "1", train = ["chr1"], valid = ["chr2"], test = ["chr3"]}]',
+        "chromosomes of each fold, for explicit"),
     Key("grid", "models", (list,), ("ridge", "promoter_cnn"), '["ridge", "promoter_cnn"]', "which models"),
-    Key("grid", "marks", (list,), ("each", "all"), '["each", "all"]', 'which sets of assays: "each", "all", a name, or a list of names'),
+    Key("grid", "marks", (list,), ("each", "all"), '["each", "all"]',
+        'which sets of assays: "each", "all", a name, or a list of names'),
     Key("grid", "folds", (str, list), "all", '"all"', '"all", or a list of fold names'),
     Key("grid", "seeds", (list,), (0,), "[0]", "seeds of the models; several tell the spread between equal runs"),
 ]
+
+# %% ../nbs/07_study.ipynb #0dabc188
 TRACK_KEYS = [
-    Key("tracks", "path", (str,), REQUIRED, "", "the file"), Key("tracks", "kind", (str,), None, "", "format, if the name does not tell it", tuple(KINDS)),
+    Key("tracks", "path", (str,), REQUIRED, "", "the file"),
+    Key("tracks", "kind", (str,), None, "", "format, if the name does not tell it", tuple(KINDS)),
     Key("tracks", "scale", (str,), "linear", "", "what the numbers are", tuple(SCALES.index)),
     Key("tracks", "uncovered", (int, float, str), None, "", 'what an uncovered base counts as: a number, or "skip"'),
     Key("tracks", "row", (int,), 0, "", "which track of a folder of arrays"),
 ]
 GENE_COLUMNS = ("gene_id", "chrom", "tss", "strand", "start", "end")
 
-# %% ../nbs/07_study.ipynb #19278161
+# %% ../nbs/07_study.ipynb #cf8c08f1
 def read_keys(
     table, # what the file has
     keys:list[Key], # what it may have
@@ -86,10 +103,11 @@ def read_keys(
         elif not isinstance(v, k.type) or isinstance(v, bool) and bool not in k.type:
             problems.add(f"{where} {k.name} = {v!r}: needs {' or '.join(t.__name__ for t in k.type)}; {k.help}.")
             values[k.name] = None if k.default is REQUIRED else k.default
-        elif k.choices and v not in k.choices: problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
+        elif k.choices and v not in k.choices:
+            problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #9759f86f
+# %% ../nbs/07_study.ipynb #d71db0bd
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -99,7 +117,7 @@ class Study:
     sizes:dict # chromosome → length, bp
     out:Path # folder of the results
     gene_table:dict # table, columns, tss_base, span_base
-    expression_table:dict # table, id, cells, unit, transform, pseudocount; empty if there is none
+    expression_table:dict # path, id, cells, unit, transform, pseudocount; empty if there is none
     tracks:dict # cell → assay → Track
     profiles:dict # cell → name → Track: signals to be predicted along the gene
     splits:dict # keyword arguments of splits.make_folds
@@ -108,23 +126,28 @@ class Study:
     plugins:tuple=() # Python files or modules to import before models are looked up
 
     @property
-    def cells(self): return list(self.tracks)
+    def cells(self): # names, in the order of the file
+        return list(self.tracks)
     @property
-    def assays(self): return list(dict.fromkeys(a for t in self.tracks.values() for a in t))
+    def assays(self): # names, in the order of the file
+        return list(dict.fromkeys(a for t in self.tracks.values() for a in t))
 
     @cached_property
     def genes(self): # gene frame
         g = self.gene_table
-        return read_genes(g["table"], self.sizes, columns=g["columns"], tss_base=g["tss_base"], span_base=g["span_base"])
+        return read_genes(g["table"], self.sizes, g["columns"], g["tss_base"], g["span_base"])
 
     @cached_property
     def expression(self): # tidy frame cell, gene_id, value, y, label
         if self.expression_table: return read_expression(genes=self.genes, **self.expression_table)
-        return pd.DataFrame([(c, g, np.nan, np.nan, np.nan) for c in self.cells for g in self.genes.gene_id], columns=["cell", "gene_id", "value", "y", "label"])
+        nothing = [(c, g, np.nan, np.nan, np.nan) for c in self.cells for g in self.genes.gene_id]
+        return pd.DataFrame(nothing, columns=["cell", "gene_id", "value", "y", "label"])
 
     @cached_property
     def folds(self): # fold name → Fold
-        if self.assembly == "mm10" and self.splits["scheme"] == "published": raise InputError('[splits] scheme = "published": these groups are of human chromosomes; use scheme = "balanced" for mm10.')
+        if self.assembly == "mm10" and self.splits["scheme"] == "published":
+            raise InputError('[splits] scheme = "published": these groups are of human chromosomes; '
+                             'use scheme = "balanced" for mm10.')
         labelled = set(self.expression.gene_id[self.expression.y.notna()])
         counts = self.genes[self.genes.gene_id.isin(labelled)].chrom.value_counts()
         return {f.name: f for f in make_folds(counts, list(dict.fromkeys(self.genes.chrom)), **self.splits)}
@@ -133,45 +156,58 @@ class Study:
     def unit(self): # of what models predict, for the axes of figures
         e = self.expression_table
         if not e: return ""
-        return {"none": e["unit"], "asinh": f"asinh({e['unit']})"}.get(e["transform"], f"{e['transform']}({e['unit']} + {e['pseudocount']:g})")
+        if e["transform"] == "none": return e["unit"]
+        if e["transform"] == "asinh": return f"asinh({e['unit']})"
+        return f"{e['transform']}({e['unit']} + {e['pseudocount']:g})"
 
     def y(self, cell): # (genes,) transformed expression of a cell, NaN where unlabelled
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #8f774363
+# %% ../nbs/07_study.ipynb #249c61ab
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
 ) -> Study: # as good as the file allows
-    "Read a study file; paths in it are relative to it. Raises: InputError if there is no such file, or it is not TOML."
+    "Read a study file; paths in it are relative to it. Raises: InputError if it is not there, or not TOML."
     path = Path(path).resolve()
-    try: raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError): raise InputError(f"{path}: no such study file; `chromexpress new-study` writes a template.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e: raise InputError(f"{path}: not valid TOML: {e}.") from None
+    raw = _read_toml(path)
     here = lambda name, file: _find(path.parent, name, file, problems)
-    of = lambda table: [k for k in KEYS if k.table == table]
-    top = read_keys(raw, of(""), "top level", problems, free=("genes", "expression", "tracks", "profiles", "splits", "models", "grid"))
-    genes = read_keys(raw.get("genes", {}), of("genes"), "[genes]", problems, free=("columns",))
-    genes["table"] = here("[genes] table", genes["table"])
-    genes["columns"] = _names(raw.get("genes", {}), "columns", "[genes.columns]", problems)
-    expression = {}
-    if "expression" in raw:
-        expression = read_keys(raw["expression"], of("expression"), "[expression]", problems, free=("cells",))
-        expression["path"] = here("[expression] table", expression.pop("table"))
-        expression["cells"] = _names(raw["expression"], "cells", "[expression.cells]", problems)
+    top = read_keys(raw, [k for k in KEYS if not k.table], "top level", problems, free=_TABLES)
+    genes = _read_table(raw, "genes", "columns", here, problems)
+    expression = _read_table(raw, "expression", "cells", here, problems) if "expression" in raw else {}
+    if expression: expression["path"] = expression.pop("table")
     tracks = _read_tracks(raw, "tracks", here, problems)
     _check_cells(expression, raw.get("tracks", {}), problems)
-    sizes = {}
+    sizes, models = {}, raw.get("models", {})
     if top["assembly"]:
         with problems.gather(): sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
-    models = raw.get("models", {})
     for name, options in models.items():
         if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
-    return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression, tracks, _read_tracks(raw, "profiles", here, problems),
-                 read_keys(raw.get("splits", {}), of("splits"), "[splits]", problems), models, read_keys(raw.get("grid", {}), of("grid"), "[grid]", problems), tuple(map(str, top["plugins"])))
+    profiles = _read_tracks(raw, "profiles", here, problems)
+    splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
+    return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
+                 tracks, profiles, splits, models, grid, tuple(map(str, top["plugins"])))
 
-# %% ../nbs/07_study.ipynb #f64e37cc
+# %% ../nbs/07_study.ipynb #62e83d1f
+_TABLES = ("genes", "expression", "tracks", "profiles", "splits", "models", "grid")
+
+def _read_toml(path):
+    "The content of a TOML file."
+    try: return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: no such study file; `chromexpress new-study` writes a template.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise InputError(f"{path}: not valid TOML: {e}.") from None
+
+def _read_table(raw, table, names, here, problems):
+    "The values of one table; its file is looked up, and its sub-table of names (if it has one) read."
+    where, t = f"[{table}]", raw.get(table, {})
+    values = read_keys(t, [k for k in KEYS if k.table == table], where, problems, free=(names,) if names else ())
+    if "table" in values: values["table"] = here(f"{where} table", values["table"])
+    if names: values[names] = _names(t, names, f"[{table}.{names}]", problems)
+    return values
+
 def _find(folder, name, file, problems):
     "The absolute path of a file that must exist."
     if not isinstance(file, str): return None
@@ -188,13 +224,15 @@ def _names(table, key, where, problems):
             if k not in GENE_COLUMNS: problems.add(f"{where} {k}: no such key{suggest(k, GENE_COLUMNS)}")
     return {} if wrong else names
 
+# %% ../nbs/07_study.ipynb #455d910b
 def _read_tracks(raw, table, here, problems):
     "cell → assay → Track, from [tracks.<cell>] or [profiles.<cell>]."
-    cells = raw.get(table, {})
-    if table == "tracks" and not cells: problems.add("[tracks.<cell>]: missing; give at least one cell with its assays.")
-    found = {}
+    cells, found = raw.get(table, {}), {}
+    if table == "tracks" and not cells:
+        problems.add("[tracks.<cell>]: missing; give at least one cell with its assays.")
     for cell, assays in cells.items() if isinstance(cells, dict) else []:
-        if not isinstance(assays, dict) or not assays: problems.add(f"[{table}.{cell}]: needs lines of assay = \"file\".")
+        if not isinstance(assays, dict) or not assays:
+            problems.add(f"[{table}.{cell}]: needs lines of assay = \"file\".")
         for assay, v in assays.items() if isinstance(assays, dict) else []:
             where = f"[{table}.{cell}] {assay}"
             if "+" in assay or "/" in assay: problems.add(f"{where}: an assay's name may not contain + or /.")
@@ -212,28 +250,39 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #9027dd55
+# %% ../nbs/07_study.ipynb #622eaec2
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
     "Write a commented template of a study file. Raises: InputError if the file exists."
     path = Path(path)
     if path.exists(): raise InputError(f"{path}: exists already; give another name.")
-    lines, table = ["# A study of chromexpress. Paths are relative to this file; lines that begin with # show the defaults.", ""], ""
-    for k in KEYS:
-        if k.table != table: lines += _free_tables(table) + ["", f"[{k.table}]"]
-        table = k.table
-        lines.append(f"{'' if k.default is REQUIRED else '# '}{k.name} = {k.example}".ljust(34) + f" # {k.help}")
-    lines += ["", "[models.promoter_cnn]", "# window = 20000".ljust(34) + " # any option of the model; `marks`, `folds` and `seeds` here override the grid's",
-              "# [models.cnn_wide]".ljust(34) + " # the same model under another name, with other options", '# base = "promoter_cnn"', "# window = 20000"]
+    text = "# A study of chromexpress. Paths are relative to this file; what begins with # may be left out.\n\n"
+    for table in dict.fromkeys(k.table for k in KEYS):
+        if table: text += f"\n[{table}]\n"
+        for k in [k for k in KEYS if k.table == table]:
+            text += f"{'' if k.default is REQUIRED else '# '}{k.name} = {k.example}".ljust(34) + f" # {k.help}\n"
+        text += _OWN_NAMES.get(table, "")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text(text)
     return path
 
-def _free_tables(after):
-    "The tables whose keys are the user's own names."
-    if after == "genes": return ["", "[genes.columns]".ljust(34) + " # our name = the table's name, where they differ", *[f'# {c} = "{c}"' for c in GENE_COLUMNS]]
-    if after == "expression": return ["", "[expression.cells]".ljust(34) + " # cell = column of the table", 'cellA = "cellA"', "",
-        "[tracks.cellA]".ljust(34) + " # assay = file: bigWig, bedGraph, narrowPeak, or a folder of arrays", 'H3K4me3 = "H3K4me3.bigWig"',
-        '# DNAm = {path = "meth.bigWig", scale = "fraction"}'.ljust(34) + " # with options: kind, scale (linear, ratio, log, fraction), uncovered, row"]
-    return []
+_OWN_NAMES = {                                                   # the tables whose keys are the user's own names
+    "genes": """
+[genes.columns]                    # our name = the table's name, where they differ
+""" + "".join(f'# {c} = "{c}"\n' for c in GENE_COLUMNS),
+    "expression": """
+[expression.cells]                 # cell = column of the table
+cellA = "cellA"
+
+[tracks.cellA]                     # assay = file: bigWig, bedGraph, narrowPeak, or a folder of arrays
+H3K4me3 = "H3K4me3.bigWig"
+# DNAm = {path = "meth.bigWig", scale = "fraction"} # scale: linear, ratio, log or fraction; also kind, uncovered, row
+""",
+    "grid": """
+[models.promoter_cnn]
+# window = 20000                   # any option of the model; `marks`, `folds` and `seeds` here override the grid's
+# [models.cnn_wide]                # the same model under another name, with other options
+# base = "promoter_cnn"
+# window = 20000
+"""}
