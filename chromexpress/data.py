@@ -6,17 +6,17 @@
 __all__ = ['Run', 'Model', 'NetworkOptions', 'Task', 'track_folder', 'log_linear', 'window_inputs', 'Data', 'targets',
            'splits_of', 'impute', 'make_data', 'Batches']
 
-# %% ../nbs/09_data.ipynb #81659709
-from dataclasses import asdict, dataclass, field, replace
+# %% ../nbs/09_data.ipynb #ff27e076
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 import numpy as np, pandas as pd, torch
 from .core import InputError, seed_of
 from .splits import assign
 from .study import Study
-from .tracks import Need, apply_edits, flip, plan, read_windows
+from .tracks import Need, apply_edits, flip, read_windows
 
-# %% ../nbs/09_data.ipynb #9d8e801d
+# %% ../nbs/09_data.ipynb #6c5e373a
 @dataclass(frozen=True)
 class Run:
     "What varies from run to run; the keys of every table of results."
@@ -30,7 +30,8 @@ class Run:
 
     @property
     def keys(self): # the first columns of every table of results
-        return dict(study=self.study, model=self.model, config=self.config, trained_on=self.cell, cell=self.cell, marks="+".join(self.marks), fold=self.fold, seed=self.seed)
+        return dict(study=self.study, model=self.model, config=self.config, trained_on=self.cell, cell=self.cell,
+                    marks="+".join(self.marks), fold=self.fold, seed=self.seed)
     @property
     def folder(self): # below <out>/runs
         return f"{self.model}-{self.config}/{self.cell}/{'+'.join(self.marks)}/{self.fold}-s{self.seed}"
@@ -38,7 +39,7 @@ class Run:
     def random_seed(self): # for everything random in this run, and in no other
         return seed_of("run", self.seed, self.model, self.cell, list(self.marks), self.fold)
 
-# %% ../nbs/09_data.ipynb #28082970
+# %% ../nbs/09_data.ipynb #318982dd
 @dataclass(frozen=True)
 class Model:
     "What the machinery has to know about a model."
@@ -50,13 +51,14 @@ class Model:
     fit:Callable|None=None # (task, data) → dict of arrays
     predict:Callable|None=None # (fitted, inputs) → (genes,) or (genes, bins)
     network:Callable|None=None # (options, inputs) → nn.Module, instead of fit and predict
-    profile:Callable|None=None # options → (name of a profile, Need): the model predicts it bin by bin; None: one number a gene
+    profile:Callable|None=None # options → (name of a profile, Need), predicted bin by bin; None: one number a gene
     lacks:Callable=lambda study, options: [] # (study, options) → sentences on what the study lacks for it
 
     @property
-    def target(self): return "profile" if self.profile else "gene"
+    def target(self): # "gene" or "profile"
+        return "profile" if self.profile else "gene"
 
-# %% ../nbs/09_data.ipynb #448b30b7
+# %% ../nbs/09_data.ipynb #3d1a4bca
 @dataclass(frozen=True)
 class NetworkOptions:
     "How a network is trained (Murphy et al. 2025, doi:10.1093/nar/gkae1212)."
@@ -70,9 +72,11 @@ class NetworkOptions:
     def __post_init__(self):
         for name in ("batch", "epochs", "plateau", "patience"):
             if getattr(self, name) < 1: raise InputError(f"{name} = {getattr(self, name)}: needs 1 or more.")
-        if not (self.lr > 0 and 0 < self.decay <= 1 and self.eps > 0): raise InputError(f"lr = {self.lr}, decay = {self.decay}, eps = {self.eps}: need lr > 0, 0 < decay ≤ 1, eps > 0.")
+        if not (self.lr > 0 and 0 < self.decay <= 1 and self.eps > 0):
+            raise InputError(f"lr = {self.lr}, decay = {self.decay}, eps = {self.eps}: "
+                             "need lr > 0, 0 < decay ≤ 1, eps > 0.")
 
-# %% ../nbs/09_data.ipynb #b3d5d78f
+# %% ../nbs/09_data.ipynb #331d3399
 @dataclass(frozen=True)
 class Task:
     "A run that can be carried out."
@@ -82,13 +86,17 @@ class Task:
     options:object # an instance of model.options
     stores:dict # Need → store, from `tracks.plan` over all models of the study
 
-    def folders(self, kind="tracks"): # where the stores of the run's assays are
-        return [track_folder(self.study.out, t) for t in self.tracks] if kind == "tracks" else [track_folder(self.study.out, self.profile_track, "profiles")]
+    def folders(self, kind="tracks"): # where the stores of the run's assays are; "profiles": of what it predicts
+        tracks = self.tracks if kind == "tracks" else [self.profile_track]
+        return [track_folder(self.study.out, t, kind) for t in tracks]
     @property
-    def tracks(self): return [self.study.tracks[self.run.cell][a] for a in self.run.marks]
+    def tracks(self): # of the run's assays, in their order
+        return [self.study.tracks[self.run.cell][a] for a in self.run.marks]
     @property
-    def profile_track(self): return self.study.profiles[self.run.cell][self.model.profile(self.options)[0]]
+    def profile_track(self): # what a profile model predicts
+        return self.study.profiles[self.run.cell][self.model.profile(self.options)[0]]
 
+# %% ../nbs/09_data.ipynb #6f043ce1
 def track_folder(
     out, # results folder of a study
     track, # a tracks.Track
@@ -97,27 +105,29 @@ def track_folder(
     "Where the stores of one track are kept."
     return Path(out)/kind/track.cell/track.assay
 
-# %% ../nbs/09_data.ipynb #0537f7f4
+# %% ../nbs/09_data.ipynb #6945b6c4
 def log_linear(
     x, # (…, tracks) means
     scales, # scale of each track
 ) -> np.ndarray: # the same; linear tracks as ln(x + 1)
-    "The scale that models see. A ratio, a log or a fraction stays as it is."
+    "The scale that models see."
     linear = np.array([s == "linear" for s in scales])
     return np.where(linear, np.log1p(np.where(linear, x, 0)), x).astype(np.float32)
 
+# %% ../nbs/09_data.ipynb #97720de4
 def window_inputs(
     task:Task, # which run
     rows, # (n,) which genes of the study
     edits:pd.DataFrame|None=None, # changes of the genome, as in `tracks.apply_edits`
 ) -> dict: # signal: (n, bins, tracks) float32
     "The windows around the TSS that promoter models look at; `window` and `bin` are among the options."
-    need, genes, scales = Need(task.options.window, task.options.bin), task.study.genes, [t.scale for t in task.tracks]
+    need, genes = Need(task.options.window, task.options.bin), task.study.genes
+    scales = [t.scale for t in task.tracks]
     x = read_windows(task.folders(), need, task.stores[need], genes, rows)
     if edits is not None: x = apply_edits(x, genes.iloc[rows], need, edits, task.run.marks, scales)
     return dict(signal=log_linear(flip(x, genes.strand.to_numpy()[rows]), scales))
 
-# %% ../nbs/09_data.ipynb #94cc5090
+# %% ../nbs/09_data.ipynb #3219d1e6
 @dataclass
 class Data:
     "What a model is fitted to."
@@ -126,8 +136,10 @@ class Data:
     split:np.ndarray # (genes,) "train", "valid", "test", "unlabelled" or ""
     fill:dict=field(default_factory=dict) # name → (tracks,) value of a bin in which nothing was measured
 
-    def rows(self, split): return np.flatnonzero(self.split == split)
+    def rows(self, split): # which genes are in a split
+        return np.flatnonzero(self.split == split)
 
+# %% ../nbs/09_data.ipynb #f3a7945f
 def targets(
     task:Task, # which run
 ) -> np.ndarray: # (genes,) in the unit of the transform, or (genes, bins) of ln(signal + 1)
@@ -137,6 +149,7 @@ def targets(
     y = read_windows(task.folders("profiles"), need, task.stores[need], genes)
     return log_linear(flip(y, genes.strand), [track.scale])[..., 0]
 
+# %% ../nbs/09_data.ipynb #0f2d1d2a
 def splits_of(
     task:Task, # which run
     y, # targets
@@ -147,7 +160,7 @@ def splits_of(
     split[missing & (split != "")] = "unlabelled"
     return split
 
-# %% ../nbs/09_data.ipynb #335665bb
+# %% ../nbs/09_data.ipynb #88a67c06
 def impute(
     x:dict, # name → (genes, …, tracks), may hold NaN
     fill:dict|None=None, # name → (tracks,); None: fitted on the rows of `train`
@@ -155,11 +168,15 @@ def impute(
 ): # x without NaN, and fill
     "Replace what was not measured by the mean over training genes."
     if fill is None:
-        flat = {k: v[train].reshape(-1, v.shape[-1]) for k, v in x.items()}
-        seen = {k: ~np.isnan(v) for k, v in flat.items()}
-        fill = {k: np.nan_to_num(np.nan_to_num(v).sum(0, dtype=float) / np.maximum(seen[k].sum(0), 1)).astype(np.float32) for k, v in flat.items()}
+        fill = {k: _mean_seen(v[train].reshape(-1, v.shape[-1])) for k, v in x.items()}
     return {k: np.where(np.isnan(v), fill[k], v) for k, v in x.items()}, fill
 
+def _mean_seen(x):
+    "The mean of each column over what was measured; 0 where nothing was."
+    sums, seen = np.nan_to_num(x).sum(0, dtype=float), (~np.isnan(x)).sum(0)
+    return np.nan_to_num(sums / np.maximum(seen, 1)).astype(np.float32)
+
+# %% ../nbs/09_data.ipynb #23d2085f
 def make_data(
     task:Task, # which run
 ) -> Data: # inputs, targets and splits of all genes
@@ -169,7 +186,7 @@ def make_data(
     x, fill = impute(task.model.inputs(task, np.arange(len(y))), train=np.flatnonzero(split == "train"))
     return Data(x, y, split, fill)
 
-# %% ../nbs/09_data.ipynb #c2516ea4
+# %% ../nbs/09_data.ipynb #4bfec964
 class Batches:
     "Batches of genes as tensors: iterate once for an epoch."
     def __init__(self, data:Data, # inputs and targets
@@ -184,5 +201,6 @@ class Batches:
 
     def __iter__(self): # yields a dict of (batch, …) inputs and (batch, …) targets
         n, y = len(self.y), self.y
-        order = torch.randperm(n, generator=self.generator).to(y.device) if self.generator else torch.arange(n, device=y.device)
+        order = torch.randperm(n, generator=self.generator) if self.generator else torch.arange(n)
+        order = order.to(y.device)
         for i in order.split(self.size): yield {k: v[i] for k, v in self.x.items()}, y[i]
