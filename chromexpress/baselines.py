@@ -12,18 +12,19 @@ from .core import InputError
 from .data import Data, Model, Task, window_inputs
 from .tracks import Need
 
-# %% ../nbs/10_baselines.ipynb #40e42158
+# %% ../nbs/10_baselines.ipynb #845844a1
 @dataclass(frozen=True)
 class RidgeOptions:
-    "Options of `ridge`. Raises: InputError if there is no positive α."
+    "Options of `ridge`. Raises: InputError unless all penalties are above 0."
     window:int=6000 # bp around the TSS
     bin:int=100 # bp
     alphas:tuple=(1e-4, 1e-3, 1e-2, .03, .1, .3, 1., 3., 10., 100.) # penalties to choose from, per training gene
     def __post_init__(self):
         Need(self.window, self.bin)
-        if not self.alphas or any(isinstance(a, str) or not a > 0 for a in self.alphas): raise InputError(f"alphas = {list(self.alphas)}: needs numbers above 0.")
+        if not self.alphas or any(isinstance(a, str) or not a > 0 for a in self.alphas):
+            raise InputError(f"alphas = {list(self.alphas)}: needs numbers above 0.")
 
-# %% ../nbs/10_baselines.ipynb #3afac0a2
+# %% ../nbs/10_baselines.ipynb #ab491209
 def ridge_path(
     x, # (n, features) float64, centred
     y, # (n,) centred
@@ -34,32 +35,36 @@ def ridge_path(
     if x.shape[1] <= n:
         lam, u = torch.linalg.eigh(x.T @ x / n)
         return torch.stack([u @ ((u.T @ (x.T @ y / n)) / (lam.clamp(min=0) + a)) for a in alphas])
-    lam, u = torch.linalg.eigh(x @ x.T / n)                      # fewer genes than features: the same in the space of genes
+    lam, u = torch.linalg.eigh(x @ x.T / n)                      # fewer genes than features: in the space of genes
     return torch.stack([x.T @ (u @ ((u.T @ y) / (lam.clamp(min=0) + a))) / n for a in alphas])
 
-# %% ../nbs/10_baselines.ipynb #5529f3a5
+# %% ../nbs/10_baselines.ipynb #fcde7224
 def ridge_fit(
     task:Task, # options.alphas are tried
     data:Data, # inputs (genes, …) flattened to features
-) -> dict: # weights, intercept, alpha; for inputs as they come
+) -> dict: # weights (features,), intercept, alpha
     "Fit ridge on the training genes; α is chosen on the validation genes."
-    flat = {s: torch.tensor(data.x["signal"][data.rows(s)].reshape(len(data.rows(s)), -1), dtype=torch.float64) for s in ("train", "valid")}
-    y = {s: torch.tensor(data.y[data.rows(s)], dtype=torch.float64) for s in flat}
-    mean, sd, y0 = flat["train"].mean(0), flat["train"].std(0, correction=0), y["train"].mean()
+    def of(split):
+        rows = data.rows(split)
+        x = data.x["signal"][rows].reshape(len(rows), -1)
+        return torch.tensor(x, dtype=torch.float64), torch.tensor(data.y[rows], dtype=torch.float64)
+    (x, y), (x_valid, y_valid) = of("train"), of("valid")
+    mean, sd, y0 = x.mean(0), x.std(0, correction=0), y.mean()
     sd[sd == 0] = 1
-    w = ridge_path((flat["train"] - mean) / sd, y["train"] - y0, task.options.alphas)
-    mse = (((flat["valid"] - mean) / sd @ w.T + y0 - y["valid"][:, None])**2).mean(0)
+    w = ridge_path((x - mean) / sd, y - y0, task.options.alphas)
+    mse = (((x_valid - mean) / sd @ w.T + y0 - y_valid[:, None])**2).mean(0)
     best = int(mse.argmin())
-    weights = w[best] / sd
-    return dict(weights=weights.numpy(), intercept=np.array(float(y0 - mean @ weights)), alpha=np.array(task.options.alphas[best]))
+    weights, alpha = w[best] / sd, np.array(task.options.alphas[best])
+    return dict(weights=weights.numpy(), intercept=np.array(float(y0 - mean @ weights)), alpha=alpha)
 
+# %% ../nbs/10_baselines.ipynb #de9fc2b6
 def ridge_predict(
     fitted:dict, # from `ridge_fit`
-    x:dict, # inputs, genes first
-) -> np.ndarray: # (genes,)
+    x:dict, # signal: (genes, bins, tracks)
+) -> np.ndarray: # (genes,) in the unit of the transform
     "Predictions of a ridge model."
     return x["signal"].reshape(len(x["signal"]), -1).astype(float) @ fitted["weights"] + fitted["intercept"]
 
-# %% ../nbs/10_baselines.ipynb #1c5c6623
-ridge = Model("ridge", "ridge regression on the log signal of every bin", RidgeOptions, needs=lambda o: [Need(o.window, o.bin)],
-              inputs=window_inputs, fit=ridge_fit, predict=ridge_predict)
+# %% ../nbs/10_baselines.ipynb #db052ba7
+ridge = Model("ridge", "ridge regression on the log signal of every bin", RidgeOptions,
+              needs=lambda o: [Need(o.window, o.bin)], inputs=window_inputs, fit=ridge_fit, predict=ridge_predict)
