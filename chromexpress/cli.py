@@ -6,14 +6,12 @@
 __all__ = ['COMMANDS', 'DEMO_GRID', 'command', 'parser_of', 'new_study', 'simulate', 'prepare', 'run', 'units', 'collect',
            'report', 'demo', 'main']
 
-# %% ../nbs/51_cli.ipynb #521b5730
-import argparse, inspect, json, os, sys
-from dataclasses import dataclass
-from pathlib import Path
+# %% ../nbs/51_cli.ipynb #fd5409ed
+import argparse, inspect, os, sys
 from fastcore.docments import docments
-from .core import InputError, log, setup_log
+from .core import InputError, setup_log
 
-# %% ../nbs/51_cli.ipynb #52a7fffc
+# %% ../nbs/51_cli.ipynb #caf525c2
 COMMANDS = {}
 
 def command(
@@ -23,27 +21,31 @@ def command(
     COMMANDS[f.__name__.rstrip("_").replace("_", "-")] = f
     return f
 
+# %% ../nbs/51_cli.ipynb #cebf88c5
 def parser_of(
     name:str, # of a command
     f, # its function
 ) -> argparse.ArgumentParser: # its parser
     "The parser of a command."
-    p = argparse.ArgumentParser(prog=f"chromexpress {name}", description=f.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = argparse.ArgumentParser(prog=f"chromexpress {name}", description=f.__doc__,
+                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     doc = docments(f, returns=False)
     for k, v in inspect.signature(f).parameters.items():
         text, flag = (doc[k] or "").replace("%", "%%"), "--" + k.replace("_", "-")
+        letters = "N" if v.annotation is int else "TEXT"
         if v.default is inspect.Parameter.empty: p.add_argument(k, type=v.annotation, help=text)
         elif v.annotation is bool: p.add_argument(flag, action="store_true", help=text)
-        else: p.add_argument(flag, type=v.annotation, default=v.default, help=text, metavar=dict(int="N").get(v.annotation.__name__, "TEXT"))
+        else: p.add_argument(flag, type=v.annotation, default=v.default, help=text, metavar=letters)
     return p
 
-# %% ../nbs/51_cli.ipynb #e1037e8a
+# %% ../nbs/51_cli.ipynb #f38cda6c
 @command
 def new_study(path:str): # file to write, e.g. study.toml
     "Write a commented template of a study file."
     from chromexpress.study import new_study
     print(new_study(path))
 
+# %% ../nbs/51_cli.ipynb #668e684e
 @command
 def simulate(out:str, # folder to write the study to
              genes:int=2000, # how many genes
@@ -53,15 +55,16 @@ def simulate(out:str, # folder to write the study to
     from chromexpress.simulate import simulate
     print(simulate(out, genes=genes, cells=cells, seed=seed))
 
-# %% ../nbs/51_cli.ipynb #b0bdc061
+# %% ../nbs/51_cli.ipynb #7e3a0d53
 def _default_jobs(jobs, device):
     "As many processes as there are cores, or one if they would share a GPU."
     from chromexpress.core import pick_device
     if jobs < 0: raise InputError(f"--jobs {jobs}: needs 0 (one for each core) or more.")
-    return jobs or (1 if pick_device(device).type == "cuda" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    if jobs: return jobs
+    if pick_device(device).type == "cuda": return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-def _split(text): return [w for w in text.split(",") if w]
-
+# %% ../nbs/51_cli.ipynb #d027c6cb
 def _plan(study):
     "A study, its models and its units."
     from chromexpress.registry import load_study
@@ -69,6 +72,7 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
+# %% ../nbs/51_cli.ipynb #b79d3407
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core
@@ -78,7 +82,13 @@ def prepare(study:str, # the study file
     n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
 
-# %% ../nbs/51_cli.ipynb #fa2a752b
+# %% ../nbs/51_cli.ipynb #4d57f076
+def _chosen(units, **only):
+    "The units that are left when the runs are narrowed to names separated by commas."
+    from chromexpress.units import choose
+    return choose(units, {k: [w for w in names.split(",") if w] for k, names in only.items()})
+
+# %% ../nbs/51_cli.ipynb #aa4eb684
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
@@ -92,31 +102,35 @@ def run(study:str, # the study file
         dry_run:bool=False): # say what would be done, how long it may take and what it will write
     "Bin, train, predict, evaluate and draw; what is done already is left alone, and an interrupted run goes on."
     from chromexpress.batch import estimate, run_units
-    from chromexpress.units import choose
     if threads < 1: raise InputError(f"--threads {threads}: needs 1 or more.")
     s, _, units = _plan(study)
-    todo = choose(units, {k: _split(v) for k, v in dict(cells=cells, models=models, marks=marks, folds=folds).items()})
+    todo = _chosen(units, cells=cells, models=models, marks=marks, folds=folds)
     if dry_run: return _say_cost(estimate(todo), _default_jobs(jobs, device))
     if only: return _do_only(s, units, only, threads, device)
     run_units(s.path, todo, _default_jobs(jobs, device), threads, device)
     return _follow_up(s, units)
 
-# %% ../nbs/51_cli.ipynb #2407361e
+# %% ../nbs/51_cli.ipynb #e3987e59
 def _say_cost(table, jobs):
-    "Print what a run would do."
+    "Print what a run would do, and its estimated cost."
     print(table.round(3).to_string(index=False))
-    print(f"{table.to_do.sum()} of {table.units.sum()} units to do: about {table.minutes.sum()/jobs:.1f} minutes with {jobs} jobs, {table.gigabytes.sum():.2f} GB on disk.")
+    print(f"{table.to_do.sum()} of {table.units.sum()} units to do: about {table.minutes.sum()/jobs:.1f} minutes "
+          f"with {jobs} jobs, {table.gigabytes.sum():.2f} GB on disk.")
 
+# %% ../nbs/51_cli.ipynb #94f72b3e
 def _do_only(study, units, only, threads, device):
     "Do one unit, for a scheduler."
     import torch
     from chromexpress.core import pick_device, suggest
     from chromexpress.units import do_unit
     if only in ("tables", "report"): return _follow_up(study, units, figures=only == "report")
-    if only not in units: raise InputError(f"--only {only}: no such unit{suggest(only, units) if len(units) < 30 else '; `chromexpress units` lists them.'}")
+    if only not in units:
+        hint = suggest(only, units) if len(units) < 30 else "; `chromexpress units` lists them."
+        raise InputError(f"--only {only}: no such unit{hint}")
     torch.set_num_threads(threads)
     print(f"{only}: {do_unit(units[only], units, str(pick_device(device))):.1f} s")
 
+# %% ../nbs/51_cli.ipynb #761753c8
 def _follow_up(study, units, figures=True):
     "Collect, evaluate, and draw."
     from chromexpress.batch import collect, draw_notebooks, notebook_units, write_report
@@ -127,7 +141,7 @@ def _follow_up(study, units, figures=True):
         draw_notebooks(notebooks)
         print(write_report(study, notebooks))
 
-# %% ../nbs/51_cli.ipynb #cc9390bf
+# %% ../nbs/51_cli.ipynb #6d9c537e
 @command
 def units(study:str, # the study file
           json:bool=False): # as JSON: id, kind, state, after, folder, made_from
@@ -135,33 +149,27 @@ def units(study:str, # the study file
     from json import dumps
     from chromexpress.units import state
     _, _, plan = _plan(study)
-    rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder), made_from=u.made_from) for u in plan.values()]
-    rows.append(dict(id="report", kind="report", state="", after=[r["id"] for r in rows if r["kind"] == "run"], folder="", made_from={}))
+    rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder),
+                 made_from=u.made_from) for u in plan.values()]
+    runs = [r["id"] for r in rows if r["kind"] == "run"]
+    rows.append(dict(id="report", kind="report", state="", after=runs, folder="", made_from={}))
     print(dumps(rows, indent=1, default=str) if json else "\n".join(f"{r['state']:8} {r['id']}" for r in rows))
 
+# %% ../nbs/51_cli.ipynb #9c51b61d
 @command
 def collect(study:str): # the study file
     "Assemble and evaluate the tables of all finished runs."
     s, _, plan = _plan(study)
     _follow_up(s, plan, figures=False)
 
+# %% ../nbs/51_cli.ipynb #12a8eb7c
 @command
 def report(study:str): # the study file
     "Collect, and draw the figures and the report."
     s, _, plan = _plan(study)
     _follow_up(s, plan)
 
-# %% ../nbs/51_cli.ipynb #dfef2dff
-@command
-def demo(out:str="runs/demo", # folder of the study
-         genes:int=600, # how many genes
-         cells:int=2, # how many cells
-         jobs:int=0): # processes; 0: one for each core
-    "Simulate a small study and run it from tracks to report."
-    from chromexpress.simulate import simulate
-    study = simulate(out, genes=genes, cells=cells, grid=DEMO_GRID)
-    run(str(study), "", "", "", "", jobs, 1, "auto", "", False)
-
+# %% ../nbs/51_cli.ipynb #5d26ea71
 DEMO_GRID = """[grid]
 models = ["ridge", "promoter_cnn"]
 marks = ["each", "all"]
@@ -172,18 +180,40 @@ seeds = [0]
 marks = ["all"]
 """
 
-# %% ../nbs/51_cli.ipynb #75c5f363
+@command
+def demo(out:str="runs/demo", # folder of the study
+         genes:int=600, # how many genes
+         cells:int=2, # how many cells
+         jobs:int=0): # processes; 0: one for each core
+    "Simulate a small study and run it from tracks to report."
+    from chromexpress.simulate import simulate
+    study = simulate(out, genes=genes, cells=cells, grid=DEMO_GRID)
+    run(str(study), jobs=jobs)
+
+# %% ../nbs/51_cli.ipynb #4a0d252d
+def _version():
+    "The name and version of the package."
+    from importlib.metadata import version
+    return f"chromexpress {version('chromexpress')}"
+
+def _top_parser():
+    "The parser of the first word; its help has a line for each command."
+    rows = "\n".join(f"  {n:10} {f.__doc__}" for n, f in COMMANDS.items())
+    p = argparse.ArgumentParser(
+        prog="chromexpress", description="Which histone marks, where, in which cells, predict gene expression.",
+        epilog=f"commands:\n{rows}\n\n`chromexpress COMMAND --help` tells more.",
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--version", action="version", version=_version())
+    p.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
+    return p
+
+# %% ../nbs/51_cli.ipynb #d39850f6
 def main(
     argv=None, # arguments; None: those of the process
 ): # None; leaves with status 2 on a wrong input, 130 if interrupted
     "The command `chromexpress`."
     argv = sys.argv[1:] if argv is None else list(argv)
-    about = {n: f.__doc__ for n, f in COMMANDS.items()}
-    top = argparse.ArgumentParser(prog="chromexpress", description="Which histone marks, where, in which cells, predict gene expression.", formatter_class=argparse.RawDescriptionHelpFormatter,
-                                  epilog="commands:\n" + "\n".join(f"  {n:10} {d}" for n, d in about.items()) + "\n\n`chromexpress COMMAND --help` tells more.")
-    top.add_argument("--version", action="version", version=_version())
-    top.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
-    name = top.parse_args(argv[:1]).command
+    name = _top_parser().parse_args(argv[:1]).command
     args = vars(parser_of(name, COMMANDS[name]).parse_args(argv[1:]))
     setup_log()
     try: COMMANDS[name](**args)
@@ -194,10 +224,6 @@ def _leave(message, status):
     "Say why, and the exit status."
     print(message, file=sys.stderr)
     return status
-
-def _version():
-    from importlib.metadata import version
-    return f"chromexpress {version('chromexpress')}"
 
 # %% ../nbs/51_cli.ipynb #699d9a90
 if __name__ == "__main__" and "__file__" in globals(): main()
