@@ -1,0 +1,55 @@
+"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal on hg19."
+import json, shutil, tarfile
+from pathlib import Path
+import numpy as np, pandas as pd, pytest
+from chromexpress.cli import main
+from chromexpress.core import InputError
+from chromexpress.registry import load_study
+
+STUDIES = Path(__file__).parent/"studies"
+
+@pytest.fixture(scope="module")
+def encode(data, tmp_path_factory): # results of ridge on all seven tracks of encode_hg38
+    folder = tmp_path_factory.mktemp("encode")
+    with tarfile.open(data/"encode_hg38.tar.xz") as t: t.extractall(folder, filter="data")
+    study = shutil.copy(STUDIES/"encode_hg38.toml", folder/"encode_hg38")
+    main(["run", str(study), "--models", "ridge", "--jobs", "2"])
+    return Path(study).parent/"results"
+
+def test_ridge_predicts_blind_genes_of_both_cells(encode):
+    m = pd.read_csv(encode/"metrics.csv").query("fold == 'all'").set_index("cell")
+    assert set(m.index) == {"gm12878", "h1"} and (m.n == 7599).all()
+    assert (m.pearson > .78).all() and (m.auroc > .86).all()
+    assert (m.pearson_low < m.pearson).all() and (m.pearson_block_high > m.pearson).all()
+
+def test_genes_without_labels_are_predicted_all_the_same(encode):
+    p = pd.read_csv(encode/"predictions.csv", usecols=["cell", "fold", "split", "gene_id", "y_true", "y_pred"])
+    genes = pd.read_csv(encode.parent/"genes.tsv", sep="\t").set_index("gene_name")
+    p["chrom"] = p.gene_id.map(genes.chrom)
+    assert (p.groupby(["cell", "fold"]).size() == len(genes)).all()
+    withheld = p[p.chrom.isin(["chr14", "chr19"])]
+    assert (withheld.split == "unlabelled").all() and withheld.y_true.isna().all() and np.isfinite(withheld.y_pred).all()
+    assert p.y_true.notna().equals(p.split != "unlabelled")
+
+def test_halves_are_rebalanced_where_labels_are_missing(encode):
+    run = json.loads(next((encode/"runs").rglob("1-s0/run.json")).read_text())
+    assert run["chromosomes"]["valid"] == ["chr6"] and run["chromosomes"]["test"] == ["chr5", "chr8", "chr14"]
+
+def link(data, folder): # the K562 study beside its inputs
+    for f in ("roadmap_genes.tsv.gz", "roadmap_rpkm.tsv.gz", "k562_chr9"): (folder/f).symlink_to(data/f)
+    return Path(shutil.copy(STUDIES/"k562_chr9.toml", folder))
+
+def test_k562_is_prepared(data, tmp_path):
+    main(["prepare", str(link(data.resolve(), tmp_path))])
+    tracks = tmp_path/"results"/"tracks"
+    genes = pd.read_csv(next(tracks.glob("genes-*.csv")))
+    inside = ((genes.chrom == "chr9") & genes.tss.between(4_003_000, 5_997_000)).to_numpy()
+    for mark in ("H3K27ac", "H3K27me3"):
+        x = np.load(tracks/"K562"/mark/"tss-w6000-b100.npy")
+        assert x.shape == (len(genes), 60) and (x[inside] > 0).any(axis=1).all() and not x[genes.chrom != "chr9"].any()
+
+def test_another_assembly_is_refused_before_work_starts(data, tmp_path):
+    study = link(data.resolve(), tmp_path)
+    study.write_text(study.read_text().replace("H3K27me3.hg19", "H3K4me3.hg38"))
+    with pytest.raises(InputError, match=r"H3K4me3\.hg38\.bigWig: chr9 is 138394717 bp long .* looks like hg38"): load_study(study)
+    assert not (tmp_path/"results").exists()
