@@ -18,14 +18,15 @@ from .promoter_cnn import promoter_cnn
 from .signal import open_source, source_kind
 from .study import Study, parse_study
 
-# %% ../nbs/19_registry.ipynb #3674eaaa
+# %% ../nbs/19_registry.ipynb #86104c6e
 MODELS = {}
 
 def register(
     model:Model, # what the machinery has to know
 ) -> Model: # the same
     "Make a model known by its name. Raises: InputError if it has neither `fit` and `predict` nor `network`."
-    if not (model.network or model.fit and model.predict): raise InputError(f"{model.name}: a model needs `fit` and `predict`, or `network`.")
+    if not (model.network or model.fit and model.predict):
+        raise InputError(f"{model.name}: a model needs `fit` and `predict`, or `network`.")
     MODELS[model.name] = model
     return model
 
@@ -50,7 +51,7 @@ def load_plugins(
             sys.modules.pop(key, None)
             problems.add(f"plugins: {name} cannot be imported ({type(e).__name__}: {e}).")
 
-# %% ../nbs/19_registry.ipynb #2872fb34
+# %% ../nbs/19_registry.ipynb #3ba0205e
 def make_options(
     model:Model, # which model
     values:dict, # option → value, as in the study file
@@ -60,9 +61,10 @@ def make_options(
     problems, known = Problems(), {f.name: f for f in fields(model.options)}
     kept = {}
     for name, v in values.items():
-        if name not in known: problems.add(f"{where} {name}: {model.name} has no such option{suggest(name, known)}"); continue
-        default = known[name].default
-        want = float if isinstance(default, float) else tuple if isinstance(default, tuple) else type(default)
+        if name not in known:
+            problems.add(f"{where} {name}: {model.name} has no such option{suggest(name, known)}")
+            continue
+        want = next((t for t in (float, tuple) if isinstance(known[name].default, t)), type(known[name].default))
         if isinstance(v, list): v = tuple(v)
         if want is float and isinstance(v, int) and not isinstance(v, bool): v = float(v)
         if type(v) is want: kept[name] = v
@@ -71,7 +73,7 @@ def make_options(
     try: return model.options(**kept)
     except InputError as e: raise InputError(f"{where} {e}") from None
 
-# %% ../nbs/19_registry.ipynb #e507b16d
+# %% ../nbs/19_registry.ipynb #c7432191
 @dataclass(frozen=True)
 class Configured:
     "A model as a study uses it."
@@ -86,63 +88,71 @@ class Configured:
     def config(self): # hash of the base model and all its options
         return digest(dict(base=self.model.name, **asdict(self.options)))
 
+# %% ../nbs/19_registry.ipynb #3a6a0138
 def configure(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
 ) -> dict[str, Configured]: # the models of its grid, by name
     "The models of a study's grid, with their options and their part of the grid."
-    found, grid = {}, study.grid
+    found, grid, names = {}, study.grid, study.grid["models"] or ()
     for name in study.models:
-        if name not in (grid["models"] or ()): problems.add(f"[models.{name}]: not in [grid] models{suggest(name, grid['models'] or ())}")
-    for name in grid["models"] or ():
+        if name not in names: problems.add(f"[models.{name}]: not in [grid] models{suggest(name, names)}")
+    for name in names:
         table = study.models.get(name, {})
         table = dict(table) if isinstance(table, dict) else {}
         base, own = table.pop("base", name), {k: table.pop(k, grid[k]) for k in ("marks", "folds", "seeds")}
         if base not in MODELS:
-            problems.add(f"[grid] models: {base!r} is not a model{suggest(base, MODELS)}"); continue
+            problems.add(f"[grid] models: {base!r} is not a model{suggest(base, MODELS)}")
+            continue
         with problems.gather():
             options = make_options(MODELS[base], table, f"[models.{name}]")
             found[name] = Configured(name, MODELS[base], options, *_check_grid(study, name, **own))
             for lack in MODELS[base].lacks(study, options): problems.add(f"[models.{name}]: {lack}")
     return found
 
-# %% ../nbs/19_registry.ipynb #6f04c070
+# %% ../nbs/19_registry.ipynb #88669164
 def _check_grid(study, name, marks, folds, seeds):
     "The parts of the grid that a model runs on."
-    problems, where = Problems(), f"[grid] or [models.{name}]"
+    problems, where, known = Problems(), f"[grid] or [models.{name}]", ["each", "all", *study.assays]
+    is_list = lambda v: isinstance(v, (list, tuple)) and len(v) > 0
     for m in marks if isinstance(marks, (list, tuple)) else [marks]:
         for a in [m] if isinstance(m, str) else m if isinstance(m, list) and m else [repr(m)]:
-            if a not in ("each", "all", *study.assays): problems.add(f"{where} marks: {a!r} is no assay of this study{suggest(a, ['each', 'all', *study.assays])}")
-    if not marks or not isinstance(marks, (list, tuple)): problems.add(f"{where} marks = {marks!r}: needs a list.")
-    if folds != "all" and not (isinstance(folds, (list, tuple)) and folds): problems.add(f"{where} folds = {folds!r}: needs \"all\" or a list of names.")
-    if not seeds or not isinstance(seeds, (list, tuple)) or any(type(s) is not int for s in seeds): problems.add(f"{where} seeds = {seeds!r}: needs a list of whole numbers.")
+            if a not in known: problems.add(f"{where} marks: {a!r} is no assay of this study{suggest(a, known)}")
+    if not is_list(marks): problems.add(f"{where} marks = {marks!r}: needs a list.")
+    if folds != "all" and not is_list(folds):
+        problems.add(f"{where} folds = {folds!r}: needs \"all\" or a list of names.")
+    if not is_list(seeds) or any(type(s) is not int for s in seeds):
+        problems.add(f"{where} seeds = {seeds!r}: needs a list of whole numbers.")
     problems.check()
-    return tuple(tuple(m) if isinstance(m, list) else m for m in marks), folds if folds == "all" else tuple(map(str, folds)), tuple(dict.fromkeys(seeds))
+    marks = tuple(tuple(m) if isinstance(m, list) else m for m in marks)
+    return marks, folds if folds == "all" else tuple(map(str, folds)), tuple(dict.fromkeys(seeds))
 
+# %% ../nbs/19_registry.ipynb #e30eaac4
 def mark_sets(
     marks, # "each", "all", names and tuples of names
     assays, # the assays that a cell has, in the study's order
 ) -> list[tuple]: # sets of assays, each once, in the study's order
-    "What the words of the grid mean in one cell; a set with an assay that the cell does not have is left out."
-    sets = []
-    for m in marks: sets += [(a,) for a in assays] if m == "each" else [tuple(assays)] if m == "all" else [(m,) if isinstance(m, str) else m]
+    "What the words of the grid mean in one cell."
+    sets, each, every = [], [(a,) for a in assays], [tuple(assays)]
+    for m in marks: sets += each if m == "each" else every if m == "all" else [(m,) if isinstance(m, str) else m]
     return list(dict.fromkeys(tuple(a for a in assays if a in s) for s in sets if set(s) <= set(assays)))
 
-# %% ../nbs/19_registry.ipynb #56ba0abc
+# %% ../nbs/19_registry.ipynb #be972d8f
 def check_tracks(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
 ):
     "Open every bigWig of a study and check its header."
     used, muted = list(dict.fromkeys(study.genes.chrom)), log.disabled
-    log.disabled = True                                          # what is not an error is said when the track is binned
+    log.disabled = True                                          # what is no error is said when the track is binned
     try:
         for t in [t for table in (study.tracks, study.profiles) for cell in table.values() for t in cell.values()]:
             with problems.gather():
-                if Path(t.path).exists() and source_kind(t.path, t.kind) == "bigwig": open_source(t.path, study.sizes, used, t.kind)
+                if not Path(t.path).exists() or source_kind(t.path, t.kind) != "bigwig": continue
+                open_source(t.path, study.sizes, used, t.kind)
     finally: log.disabled = muted
 
-# %% ../nbs/19_registry.ipynb #bbe063e4
+# %% ../nbs/19_registry.ipynb #a43a96b9
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -160,6 +170,7 @@ def load_study(
         with problems.gather(): study.folds
         for m in models.values() if "folds" in study.__dict__ else ():
             for f in () if m.folds == "all" else m.folds:
-                if f not in study.folds: problems.add(f"[grid] or [models.{m.name}] folds: no fold {f!r}{suggest(f, study.folds)}")
+                if f in study.folds: continue
+                problems.add(f"[grid] or [models.{m.name}] folds: no fold {f!r}{suggest(f, study.folds)}")
     problems.check()
     return study, models
