@@ -6,10 +6,11 @@
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
            'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #df171ebb
+# %% ../nbs/50_batch.ipynb #5891381a
 import html, json, multiprocessing, os, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
@@ -19,7 +20,7 @@ from .evaluate import evaluate
 from .registry import load_study
 from .units import Unit, code_version, do_unit, mark_done, plan_units, state, why_stale
 
-# %% ../nbs/50_batch.ipynb #10506615
+# %% ../nbs/50_batch.ipynb #11799b47
 def notebook_path(
     name:str, # of an analysis notebook, without .ipynb
 ) -> Path: # where it is: in the installed package, or in nbs/analysis of a checkout
@@ -29,38 +30,44 @@ def notebook_path(
     places = [package/"analysis", package.parent/"nbs"/"analysis"]
     for p in places:
         if (p/f"{name}.ipynb").exists(): return p/f"{name}.ipynb"
-    raise InputError(f"{name}: no such analysis notebook{suggest(name, [f.stem for p in places for f in sorted(p.glob('*.ipynb'))])}")
+    known = [f.stem for p in places for f in sorted(p.glob("*.ipynb"))]
+    raise InputError(f"{name}: no such analysis notebook{suggest(name, known)}")
 
+# %% ../nbs/50_batch.ipynb #266e53a4
 def check_parameters(
     path, # a notebook
     given:dict, # name → value
 ):
     "Raises: InputError unless the notebook has one `parameters` cell, and its parameters are exactly those given."
     import papermill
-    cells = [c for c in json.loads(Path(path).read_text())["cells"] if "parameters" in c["metadata"].get("tags", [])]
-    if len(cells) != 1: raise InputError(f"{path}: {len(cells)} cells are tagged `parameters`; it needs exactly one.")
+    cells = json.loads(Path(path).read_text())["cells"]
+    n = sum("parameters" in c["metadata"].get("tags", []) for c in cells)
+    if n != 1: raise InputError(f"{path}: {n} cells are tagged `parameters`; it needs exactly one.")
     known = list(papermill.inspect_notebook(str(path)))
     for p in given:
         if p not in known: raise InputError(f"{path}: no parameter {p!r}{suggest(p, known)}")
-    if missing := [p for p in known if p not in given]: raise InputError(f"{path}: parameter {missing[0]!r} is missing; give {', '.join(known)}.")
+    for p in known:
+        if p not in given: raise InputError(f"{path}: parameter {p!r} is missing; give {', '.join(known)}.")
 
-# %% ../nbs/50_batch.ipynb #03eb7a9d
+# %% ../nbs/50_batch.ipynb #ccd1dea4
 def run_notebook(
     path, # the notebook
     target, # where its executed copy goes
     given:dict, # a value for each of its parameters
 ) -> Path: # the executed copy
-    "Execute a notebook with parameters. Raises: InputError for wrong parameters, or if it raised one; RuntimeError if a cell failed otherwise."
+    "Execute a notebook. Raises: InputError for wrong parameters or from a cell; RuntimeError if a cell failed."
     import papermill
     check_parameters(path, given)
     try:
-        with atomic(target) as tmp: papermill.execute_notebook(str(path), str(tmp), parameters=given, kernel_name="python3", progress_bar=False, extra_arguments=["--log-level=ERROR"])
+        with atomic(target) as tmp:
+            papermill.execute_notebook(str(path), str(tmp), parameters=given, kernel_name="python3",
+                                       progress_bar=False, extra_arguments=["--log-level=ERROR"])
     except papermill.PapermillExecutionError as e:
         if e.ename == "InputError": raise InputError(e.evalue) from None
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #101e9004
+# %% ../nbs/50_batch.ipynb #0c8fa8f8
 @lru_cache(maxsize=1)
 def _planned(study_path, stamp):
     "The units of a study, planned once per process."
@@ -72,39 +79,14 @@ def _start_worker(threads):
     torch.set_num_threads(threads)
 
 def _work(study_path, stamp, unit_id, identity, device, every):
-    "Do one unit in a worker."
+    "Do one unit in a worker; the seconds it took."
     unit = _planned(study_path, stamp)[unit_id]
     setup_log("INFO")
-    if unit.identity != identity: raise InputError(f"{unit_id}: its inputs changed while the study was running; run it again.")
+    if unit.identity != identity:
+        raise InputError(f"{unit_id}: its inputs changed while the study was running; run it again.")
     return do_unit(unit, _planned(study_path, stamp), device, every)
 
-# %% ../nbs/50_batch.ipynb #6e72e834
-def run_units(
-    study_path, # study.toml
-    units:dict, # id → unit, in an order in which they can be done
-    jobs:int=1, # processes
-    threads:int=1, # of each process; the last digits of floats depend on it
-    device:str="auto", # auto, cpu or cuda
-    every:float=30., # seconds between the checkpoints of a network
-) -> int: # how many units were done
-    "Do all units that are not current. Raises: InputError with all that went wrong."
-    todo = {i: u for i, u in units.items() if state(u) != "current"}
-    for u in todo.values():
-        if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
-    log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
-    device, failed, start = str(pick_device(device)), {}, time.monotonic()
-    quick = all(u.kind == "bin" for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
-    engine = _one_by_one if jobs == 1 or len(todo) < 2 or quick else _pooled
-    with progress(total=len(todo), desc="units", unit="unit") as bar:
-        for n, (i, seconds, error) in enumerate(engine(study_path, todo, units, min(jobs, len(todo)), threads, device, every), 1):
-            if error: failed[i] = error
-            left = (time.monotonic() - start) / n * (len(todo) - n)
-            log.info(f"[{n}/{len(todo)}] {i} " + (f"FAILED: {error}" if error else f"in {seconds:.1f} s; about {left/60:.0f} min left."))
-            bar.update()
-    if failed: raise InputError(f"{len(failed)} of {len(todo)} units failed:\n" + "\n".join(f"  - {i}: {e}" for i, e in failed.items()))
-    return len(todo)
-
-# %% ../nbs/50_batch.ipynb #f857a12e
+# %% ../nbs/50_batch.ipynb #181d5009
 def _blocked(unit, failed):
     "Why a unit cannot be done: a unit that it waits for failed."
     return next((f"left out, because {a} failed" for a in unit.after if a in failed), None)
@@ -122,31 +104,77 @@ def _one_by_one(study_path, todo, units, jobs, threads, device, every):
             yield i, seconds, error
     finally: torch.set_num_threads(before)
 
-def _pooled(study_path, todo, units, jobs, threads, device, every):
-    "Do units in several processes, each as soon as those it waits for are done; yields id, seconds, error."
-    quiet = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads), "CHROMEXPRESS_NO_BARS": "1"}
-    kept, stamp = {k: os.environ.get(k) for k in quiet}, time.time_ns()
-    waiting, running, failed, done = dict(todo), {}, set(), set(units) - set(todo)
-    os.environ.update(quiet)
+# %% ../nbs/50_batch.ipynb #e56d8ba0
+@contextmanager
+def _workers(jobs, threads):
+    "A pool of processes with a fixed number of threads each; at the end, what has not begun is cancelled."
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    given = dict.fromkeys(names, str(threads)) | {"CHROMEXPRESS_NO_BARS": "1"}
+    kept = {k: os.environ.get(k) for k in given}
+    os.environ.update(given)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (threads,))
-    try:
-        while waiting or running:
-            for i, u in list(waiting.items()):
-                if error := _blocked(u, failed): failed.add(i); del waiting[i]; yield i, 0., error
-                elif len(running) < 2*jobs and all(a in done for a in u.after):
-                    running[pool.submit(_work, str(study_path), stamp, i, u.identity, device, every)] = i; del waiting[i]
-            for f in wait(running, return_when=FIRST_COMPLETED).done if running else ():
-                i = running.pop(f)
-                try: seconds, error = f.result(), None
-                except InputError as e: seconds, error = 0., str(e)
-                except BrokenProcessPool: raise RuntimeError(f"a worker process died, perhaps for lack of memory, while {', '.join([i, *running.values()])} ran; use fewer --jobs and run again, what is finished is kept.") from None
-                (failed if error else done).add(i)
-                yield i, seconds, error
+    try: yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for k, v in kept.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
 
-# %% ../nbs/50_batch.ipynb #0c8ecb56
+def _outcome(future, running):
+    "Seconds and error of a finished unit. Raises: RuntimeError if a worker died while these units were running."
+    try: return future.result(), None
+    except InputError as e: return 0., str(e)
+    except BrokenProcessPool:
+        raise RuntimeError(f"a worker process died, perhaps for lack of memory, while {', '.join(running)} ran; "
+                           "use fewer --jobs and run again, what is finished is kept.") from None
+
+def _pooled(study_path, todo, units, jobs, threads, device, every):
+    "Do units in several processes, each as soon as those it waits for are done; yields id, seconds, error."
+    stamp, waiting, running, failed, done = time.time_ns(), dict(todo), {}, set(), set()
+    with _workers(jobs, threads) as pool:
+        while waiting or running:
+            for i, u in list(waiting.items()):
+                if error := _blocked(u, failed): failed.add(i); del waiting[i]; yield i, 0., error
+                elif len(running) < 2*jobs and all(a in done for a in u.after if a in todo):
+                    f = pool.submit(_work, str(study_path), stamp, i, u.identity, device, every)
+                    running[f] = i; del waiting[i]
+            for f in wait(running, return_when=FIRST_COMPLETED).done if running else ():
+                i = running.pop(f)
+                seconds, error = _outcome(f, [i, *running.values()])
+                (failed if error else done).add(i)
+                yield i, seconds, error
+
+# %% ../nbs/50_batch.ipynb #6341c541
+def _engine(todo, jobs):
+    "How to go through units: in this process, or in a pool if that is worth its start."
+    quick = all(u.kind == "bin" for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
+    return _one_by_one if jobs == 1 or len(todo) < 2 or quick else _pooled
+
+def run_units(
+    study_path, # study.toml
+    units:dict, # id → unit, in an order in which they can be done
+    jobs:int=1, # processes
+    threads:int=1, # of each process; the last digits of floats depend on it
+    device:str="auto", # auto, cpu or cuda
+    every:float=30., # seconds between the checkpoints of a network
+) -> int: # how many units were done
+    "Do all units that are not current. Raises: InputError with all that went wrong."
+    todo = {i: u for i, u in units.items() if state(u) != "current"}
+    for u in todo.values():
+        if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
+    log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
+    device, failed, start = str(pick_device(device)), {}, time.monotonic()
+    outcomes = _engine(todo, jobs)(study_path, todo, units, min(jobs, len(todo)), threads, device, every)
+    with progress(total=len(todo), desc="units", unit="unit") as bar:
+        for n, (i, seconds, error) in enumerate(outcomes, 1):
+            if error: failed[i] = error
+            left = (time.monotonic() - start) / n * (len(todo) - n)
+            said = f"FAILED: {error}" if error else f"in {seconds:.1f} s; about {left/60:.0f} min left."
+            log.info(f"[{n}/{len(todo)}] {i} {said}")
+            bar.update()
+    lines = "\n".join(f"  - {i}: {e}" for i, e in failed.items())
+    if failed: raise InputError(f"{len(failed)} of {len(todo)} units failed:\n{lines}")
+    return len(todo)
+
+# %% ../nbs/50_batch.ipynb #657ddbb7
 FOLLOW_UP = ("chromexpress.evaluate", "chromexpress.plots")
 
 def table_unit(
@@ -156,19 +184,27 @@ def table_unit(
     "The tables of all current runs."
     current = [(u.id, u.identity) for u in units.values() if u.kind == "run" and state(u) == "current"]
     files = ("predictions.csv", "metrics.csv", "comparisons.csv")
-    return Unit("tables", "tables", study.out, dict(runs=current, genes=digest(study.genes[["gene_id", "chrom"]].to_csv(), 12), code=code_version(FOLLOW_UP[0])), files, tuple(i for i, _ in current))
+    genes = digest(study.genes[["gene_id", "chrom"]].to_csv(), 12)
+    made = dict(runs=current, genes=genes, code=code_version(FOLLOW_UP[0]))
+    return Unit("tables", "tables", study.out, made, files, tuple(i for i, _ in current))
+
+# %% ../nbs/50_batch.ipynb #3a730f91
+def _say_missing(units, n):
+    "Name the runs that are not in the tables of `n` runs."
+    missing = [u.id for u in units.values() if u.kind == "run" and state(u) != "current"]
+    if missing: log.info(f"tables: {n} runs; {len(missing)} of the grid are not finished and not in them "
+                         f"({', '.join(missing[:3])}{', …' if len(missing) > 3 else ''}).")
 
 def collect(
     study, # a Study
     units:dict, # id → unit, all of the study
 ) -> Unit: # the "tables" unit, current
-    "Assemble predictions.csv, history.csv, metrics.csv and comparisons.csv from all current runs. Raises: InputError if there is none."
+    "Assemble the predictions and histories of all current runs, and evaluate. Raises: InputError if there is no run."
     unit = table_unit(study, units)
     if state(unit) == "current": return unit
     runs, start = [units[i] for i in unit.after], time.monotonic()
     if not runs: raise InputError(f"{study.out}: no finished run to collect; `chromexpress run` makes them.")
-    stale = [u.id for u in units.values() if u.kind == "run" and state(u) != "current"]
-    if stale: log.info(f"tables: {len(runs)} runs; {len(stale)} of the grid are not finished and not in them ({', '.join(stale[:3])}{', …' if len(stale) > 3 else ''}).")
+    _say_missing(units, len(runs))
     unit.marker.unlink(missing_ok=True)
     collect_tables([u.folder/"predictions.csv" for u in runs], study.out/"predictions.csv")
     collect_histories([u.folder for u in runs], study.out/"history.csv")
@@ -176,22 +212,27 @@ def collect(
     mark_done(unit, time.monotonic() - start)
     return unit
 
-# %% ../nbs/50_batch.ipynb #ed7f1f46
+# %% ../nbs/50_batch.ipynb #2063afb4
+def _notebook_unit(study, runs, name, cell, given):
+    "The unit of one notebook: of one cell, or of all (None)."
+    path, stem = notebook_path(name), name if cell is None else f"{cell}-{name}"
+    of = [(u.id, u.identity) for u in runs if cell is None or u.work.run.cell == cell]
+    made = dict(runs=of, notebook=file_digest(path), code=code_version(*FOLLOW_UP))
+    given = dict(out=str(study.out), figures=str(study.out/"figures")) | given
+    return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",),
+                (path, given, cell or "overview"))
+
 def notebook_units(
     study, # a Study
     units:dict, # id → unit, all of the study
 ) -> list[Unit]: # one per cell, and the overview
     "The notebooks that the finished runs allow."
     runs = [u for u in units.values() if u.kind == "run" and state(u) == "current"]
-    cells, code = [c for c in study.cells if any(u.work.run.cell == c for u in runs)], code_version(*FOLLOW_UP)
-    def unit(name, cell, given):
-        of = [(u.id, u.identity) for u in runs if cell is None or u.work.run.cell == cell]
-        made = dict(runs=of, notebook=file_digest(notebook_path(name)), code=code)
-        stem = name if cell is None else f"{cell}-{name}"
-        return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",), (notebook_path(name), given, cell or "overview"))
-    out, figures = str(study.out), study.out/"figures"
-    return [unit("61_overview", None, dict(out=out, figures=str(figures)))] + [unit("60_cell", c, dict(out=out, cell=c, figures=str(figures), unit=study.unit)) for c in cells]
+    cells = [c for c in study.cells if any(u.work.run.cell == c for u in runs)]
+    return [_notebook_unit(study, runs, "61_overview", None, {}),
+            *(_notebook_unit(study, runs, "60_cell", c, dict(cell=c, unit=study.unit)) for c in cells)]
 
+# %% ../nbs/50_batch.ipynb #1085df5b
 def figures_of(
     subject:str, # a cell, or "overview"
     subjects, # all of them
@@ -201,10 +242,11 @@ def figures_of(
     owner = lambda f: max((s for s in subjects if f.name.startswith(f"{s}-")), key=len, default=None)
     return [f for f in sorted(Path(folder).glob(f"{subject}-*")) if owner(f) == subject]
 
+# %% ../nbs/50_batch.ipynb #673d742b
 def draw_notebooks(
     units:list[Unit], # from `notebook_units`
 ) -> int: # how many were executed
-    "Execute the notebooks that are not current; figures that one of them drew before, and would not draw now, are removed."
+    "Execute the notebooks that are not current, each after its figures of the last time are removed."
     todo = [u for u in units if state(u) != "current"]
     for u in progress(todo, desc="notebooks", unit="notebook"):
         start, (path, given, subject) = time.monotonic(), u.work
@@ -214,11 +256,7 @@ def draw_notebooks(
         log.info(f"{u.id} in {time.monotonic() - start:.1f} s.")
     return len(todo)
 
-# %% ../nbs/50_batch.ipynb #910ec1b9
-STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
-section{border-top:1px solid #ccc;margin-top:3rem}table{border-collapse:collapse;font:13px/1.4 Helvetica,Arial,sans-serif}td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eee}
-img{max-width:100%}nav a{margin-right:1rem}pre{white-space:pre-wrap;font-size:13px}.anchor-link,.jp-InputPrompt,.jp-OutputPrompt,.prompt{display:none}"""
-
+# %% ../nbs/50_batch.ipynb #9fbcfda2
 def notebook_body(
     path, # an executed notebook
 ) -> str: # HTML of its prose and outputs
@@ -229,41 +267,34 @@ def notebook_body(
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     return HTMLExporter(template_name="basic", exclude_input=True, embed_images=True).from_notebook_node(nb)[0]
 
+# %% ../nbs/50_batch.ipynb #ba8bfada
+STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
+section{border-top:1px solid #ccc;margin-top:3rem}
+table{border-collapse:collapse;font:13px/1.4 Helvetica,Arial,sans-serif}
+td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eee}
+img{max-width:100%}nav a{margin-right:1rem}pre{white-space:pre-wrap;font-size:13px}
+.anchor-link,.jp-InputPrompt,.jp-OutputPrompt,.prompt{display:none}"""
+
 def write_report(
     study, # a Study
     units:list[Unit], # from `notebook_units`, current
 ) -> Path: # <out>/report.html
     "Bind the executed notebooks into one page."
-    parts = [(u.folder.name, notebook_body(u.folder.parent/f"{u.folder.name}.ipynb")) for u in units]
-    names = {p: "Overview" if p == "61_overview" else p.rsplit("-", 1)[0] for p, _ in parts}
-    nav = "".join(f'<a href="#{html.escape(p)}">{html.escape(names[p])}</a>' for p, _ in parts)
-    facts = f"{len(study.genes):,} genes ({html.escape(study.assembly)}), {len(study.cells)} cells, assays {html.escape(', '.join(study.assays))}."
-    sections = "".join(f'<section id="{html.escape(p)}">{body}</section>' for p, body in parts)
+    title, parts = html.escape(study.name), [u.folder for u in units]
+    names = {p.name: "Overview" if p.name == "61_overview" else p.name.rsplit("-", 1)[0] for p in parts}
+    nav = "".join(f'<a href="#{html.escape(p)}">{html.escape(name)}</a>' for p, name in names.items())
+    facts = html.escape(f"{len(study.genes):,} genes ({study.assembly}), {len(study.cells)} cells, "
+                        f"assays {', '.join(study.assays)}.")
+    body = lambda p: notebook_body(p.with_name(f"{p.name}.ipynb"))
+    sections = "".join(f'<section id="{html.escape(p.name)}">{body(p)}</section>' for p in parts)
+    head = f'<head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>'
+    page = f"<body><h1>{title}</h1><p>{facts}</p><nav>{nav}</nav>{sections}</body>"
     with atomic(study.out/"report.html") as tmp:
-        tmp.write_text(f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{html.escape(study.name)}</title><style>{STYLE}</style></head>'
-                       f"<body><h1>{html.escape(study.name)}</h1><p>{facts}</p><nav>{nav}</nav>{sections}</body></html>", encoding="utf-8")
+        tmp.write_text(f'<!DOCTYPE html><html lang="en">{head}{page}</html>', encoding="utf-8")
     return study.out/"report.html"
 
-# %% ../nbs/50_batch.ipynb #7d95bcd3
-def estimate(
-    units:dict, # id → unit
-) -> pd.DataFrame: # kind, units, current, to do, hours of one process, gigabytes
-    "What remains to be done, and an estimate of its time and disk."
-    known, rows = {}, []
-    for u in units.values():
-        if u.kind == "run" and u.marker.exists(): known.setdefault(_like(u), []).append(json.loads(u.marker.read_text())["seconds"])
-    for u in units.values():
-        if u.kind == "run" and _like(u) not in known: known[_like(u)] = [_guess(u.work)[0]]
-        size = u.cost["bytes"] + (_guess(u.work)[1] if u.kind == "run" else 0)
-        seconds = np.mean(known[_like(u)]) if u.kind == "run" else u.cost["seconds"]
-        rows.append((u.kind, state(u), seconds, size))
-    t = pd.DataFrame(rows, columns=["kind", "state", "seconds", "bytes"])
-    t["todo"] = t.state != "current"
-    t[["seconds", "bytes"]] = t[["seconds", "bytes"]].mul(t.todo, axis=0)
-    return t.groupby("kind", as_index=False).agg(units=("todo", "size"), to_do=("todo", "sum"), minutes=("seconds", lambda s: s.sum()/60), gigabytes=("bytes", lambda b: b.sum()/1e9))
-
-def _like(unit): return unit.work.run.model, unit.work.run.config, len(unit.work.run.marks)
-
+# %% ../nbs/50_batch.ipynb #bbaf6c51
 @lru_cache
 def _step_cost(network, options, bins, tracks):
     "Seconds of a training step on random numbers, and bytes of the weights."
@@ -281,3 +312,35 @@ def _guess(task):
     if not task.model.network: return 1 + n*(bins*tracks)**2/5e9, 8*bins*tracks
     step, size = _step_cost(task.model.network, task.options, bins, tracks)
     return step * n/task.options.batch * min(task.options.epochs, 30), size
+
+# %% ../nbs/50_batch.ipynb #a9b00b91
+def _like(unit):
+    "What runs have in common that take about the same time."
+    return unit.work.run.model, unit.work.run.config, len(unit.work.run.marks)
+
+def _known_seconds(units):
+    "The mean time of the runs that were done before, for each of the kinds that `_like` tells apart."
+    known = {}
+    for u in units.values():
+        if u.kind == "run" and state(u) != "missing":
+            known.setdefault(_like(u), []).append(json.loads(u.marker.read_text())["seconds"])
+    return {k: np.mean(v) for k, v in known.items()}
+
+def _cost(unit, known):
+    "Seconds and bytes that a unit will still take."
+    if state(unit) == "current": return 0., 0.
+    if unit.kind != "run": return unit.cost["seconds"], unit.cost["bytes"]
+    seconds, size = _guess(unit.work)
+    return known.get(_like(unit), seconds), unit.cost["bytes"] + size
+
+# %% ../nbs/50_batch.ipynb #6625b0bd
+def estimate(
+    units:dict, # id → unit
+) -> pd.DataFrame: # kind, units, to_do, minutes of one process, gigabytes
+    "What remains to be done, and an estimate of its time and disk."
+    known = _known_seconds(units)
+    rows = [(u.kind, state(u) != "current", *_cost(u, known)) for u in units.values()]
+    table = pd.DataFrame(rows, columns=["kind", "todo", "seconds", "bytes"])
+    return table.groupby("kind", as_index=False).agg(
+        units=("todo", "size"), to_do=("todo", "sum"), minutes=("seconds", lambda s: s.sum()/60),
+        gigabytes=("bytes", lambda b: b.sum()/1e9))
