@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'WIDE', 'INTEGRAL', 'Track', 'Need', 'serves', 'plan', 'store_paths', 'is_current', 'regions_of', 'fill',
-           'pool', 'read_windows', 'flip', 'apply_edits']
+           'check_signal', 'pool', 'read_windows', 'flip', 'apply_edits']
 
 # %% ../nbs/03_tracks.ipynb #f3b78e47
 import json
@@ -15,13 +15,13 @@ from .core import InputError, check_columns, log, write_json, write_npy
 from .genome import tss_windows
 from .signal import bin_signal, integral_means, open_source, running_integral
 
-# %% ../nbs/03_tracks.ipynb #e14bf966
+# %% ../nbs/03_tracks.ipynb #f885e925
 SCALES = pd.DataFrame(
-    [("linear", 0., 0., "read depth, -log10 p, fold enrichment that starts at 0"),
-     ("ratio", 1., 1., "signal over control"),
-     ("log", 0., 0., "log of a ratio"),
-     ("fraction", "skip", 0., "share of reads, as in methylation")],
-    columns=["scale", "uncovered", "background", "for"]).set_index("scale")
+    [("linear", 0., 0., 0., np.inf, "read depth, -log10 p, fold enrichment that starts at 0"),
+     ("ratio", 1., 1., 0., np.inf, "signal over control"),
+     ("log", 0., 0., -np.inf, np.inf, "log of a ratio"),
+     ("fraction", "skip", 0., 0., 1., "share of reads, as in methylation")],
+    columns=["scale", "uncovered", "background", "low", "high", "for"]).set_index("scale")
 
 # %% ../nbs/03_tracks.ipynb #18c21293
 @dataclass(frozen=True)
@@ -134,15 +134,29 @@ def fill(
     if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from)
     return [getattr(s, "key", s) for s in todo]
 
-# %% ../nbs/03_tracks.ipynb #121a2541
+# %% ../nbs/03_tracks.ipynb #86e9169a
+def check_signal(
+    track:Track, # what was binned
+    values:np.ndarray, # its bin means, of any shape
+    n:int, # how many windows these are
+):
+    "Raises: InputError if there is no signal at all, or values that contradict the track's scale."
+    x = np.nan_to_num(values)
+    if not (x != 0).any():
+        raise InputError(f"{track.path}: no signal in any of {n:,} windows of {track.cell} {track.assay}; "
+                         "is it the right file, on the right assembly?")
+    low, high = SCALES.loc[track.scale, ["low", "high"]]
+    if x.min() < low or x.max() > high:
+        raise InputError(f"{track.path}: bins from {x.min():g} to {x.max():g}, but the scale of {track.cell} {track.assay} is "
+                         f"{track.scale!r}; give the scale that these numbers have ({', '.join(SCALES.index)}).")
+
+# %% ../nbs/03_tracks.ipynb #745eaf6b
 def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
     "Bin the windows of several stores in one pass, and write each with its sidecar."
     every = pd.concat(windows.values(), ignore_index=True)
     bins = np.concatenate([np.full(len(r), s.bin) for s, r in windows.items()])
     b = bin_signal(source, every, bins, sizes, track.uncovered, desc)
-    if not (np.nan_to_num(b.values) != 0).any():
-        raise InputError(f"{track.path}: no signal in any of {len(every):,} windows of {track.cell} {track.assay}; "
-                         "is it the right file, on the right assembly?")
+    check_signal(track, b.values, len(every))
     row = 0
     for s, r in windows.items():
         _write_store(track, s, b, row, row + len(r), folder, made_from, desc)
