@@ -13,7 +13,7 @@ from torch import nn
 from .core import InputError, atomic, log, progress
 from .data import Batches, Data, NetworkOptions
 
-# %% ../nbs/20_train.ipynb #04c40f94
+# %% ../nbs/20_train.ipynb #9b5a7d0f
 def epoch_of(
     net:nn.Module, # what is trained
     batches:Batches, # the epoch
@@ -28,6 +28,7 @@ def epoch_of(
         total += float(loss.detach()) * len(y)
     return total / len(batches.y)
 
+# %% ../nbs/20_train.ipynb #fd80e7b6
 def predict_network(
     net:nn.Module, # a fitted network
     x:dict, # name → (genes, …) inputs
@@ -36,12 +37,13 @@ def predict_network(
 ) -> np.ndarray: # (genes,) or (genes, bins) float32
     "Predictions for any number of genes."
     net.eval()
-    n = len(next(iter(x.values())))
+    to = lambda v: torch.tensor(v, device=device)
     with torch.inference_mode():
-        parts = [net(**{k: torch.tensor(v[i:i+size], device=device) for k, v in x.items()}).float().cpu() for i in range(0, n, size)]
+        parts = [net(**{k: to(v[i:i+size]) for k, v in x.items()}).float().cpu()
+                 for i in range(0, len(next(iter(x.values()))), size)]
     return torch.cat(parts).numpy()
 
-# %% ../nbs/20_train.ipynb #45fd1ca0
+# %% ../nbs/20_train.ipynb #d263ba2c
 def save_checkpoint(
     path, # file to write
     **state, # tensors, state dicts, numbers, strings
@@ -49,18 +51,74 @@ def save_checkpoint(
     "Write a checkpoint, atomically."
     with atomic(path) as tmp: torch.save(state, tmp)
 
+# %% ../nbs/20_train.ipynb #245612b2
 def load_checkpoint(
     path, # file to read
     identity:str|None=None, # what the run must be made from; None: anything
 ) -> dict|None: # the state; None if there is no such checkpoint
-    "Read a checkpoint safely. One that is damaged or belongs to something else is as good as none, and the log says so."
+    "Read a checkpoint, if there is one that is whole and belongs to this run; otherwise the log says why not."
     if not Path(path).exists(): return None
     try: state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as e: log.warning(f"{path}: not a whole checkpoint ({type(e).__name__}); starting anew."); return None
-    if identity is not None and state.get("identity") != identity: log.info(f"{path}: belongs to other options or inputs; starting anew."); return None
-    return state
+    except Exception as e:
+        log.warning(f"{path}: not a whole checkpoint ({type(e).__name__}); starting anew.")
+        return None
+    if identity is None or state.get("identity") == identity: return state
+    log.info(f"{path}: belongs to other options or inputs; starting anew.")
 
-# %% ../nbs/20_train.ipynb #f83900f6
+# %% ../nbs/20_train.ipynb #1b365ff7
+class _Training:
+    "A training under way."
+    def __init__(self, build, options, seed, device, desc):
+        torch.manual_seed(seed)
+        self.net, self.order, self.device = build().to(device), torch.Generator().manual_seed(seed), device
+        self.lr, self.desc = options.lr, desc
+        self.adam = torch.optim.Adam(self.net.parameters(), lr=options.lr, eps=options.eps, fused=True)
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            self.adam, factor=options.decay, patience=options.plateau - 1, threshold=1e-4, threshold_mode="abs")
+        self.history, self.best, self.best_loss = [], None, np.inf
+
+    def state(self):
+        "For a checkpoint."
+        return dict(net=self.net.state_dict(), adam=self.adam.state_dict(), plateau=self.plateau.state_dict(),
+                    order=self.order.get_state(), rng=_rng(self.device), history=self.history, best=self.best,
+                    best_loss=self.best_loss)
+
+    def resume(self, state):
+        "Go back to where a checkpoint was written."
+        for part in ("net", "adam", "plateau"): getattr(self, part).load_state_dict(state[part])
+        self.order.set_state(state["order"]); _set_rng(state["rng"], self.device)
+        self.history, self.best, self.best_loss = state["history"], state["best"], state["best_loss"]
+
+    def epoch(self, train, valid, y_valid):
+        "One epoch, and what follows from it; its validation loss."
+        start = time.monotonic()
+        loss = epoch_of(self.net, train, self.adam)
+        vloss = float(np.mean((predict_network(self.net, valid, device=self.device).astype(float) - y_valid)**2))
+        if not np.isfinite(loss + vloss):
+            raise InputError(f"{self.desc}: the loss is {loss} in training and {vloss} in validation at epoch "
+                             f"{len(self.history) + 1}; try a smaller lr than {self.lr:g}.")
+        self.history.append(dict(epoch=len(self.history) + 1, train_loss=loss, valid_loss=vloss,
+                                 lr=self.adam.param_groups[0]["lr"], seconds=time.monotonic() - start))
+        self.plateau.step(vloss)
+        if vloss < self.best_loss:
+            self.best, self.best_loss = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}, vloss
+        return vloss
+
+    def waited(self):
+        "Epochs since the lowest validation loss, the first of equals."
+        losses = [h["valid_loss"] for h in self.history]
+        return len(losses) - int(np.argmin(losses)) - 1 if losses else 0
+
+def _rng(device):
+    "The state of the random numbers that dropout draws from."
+    return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else torch.get_rng_state()
+
+def _set_rng(state, device):
+    "Put the random numbers back where they were."
+    if torch.device(device).type == "cuda": torch.cuda.set_rng_state(state, device)
+    else: torch.set_rng_state(state)
+
+# %% ../nbs/20_train.ipynb #ca363a21
 def fit_network(
     build, # () → an untrained nn.Module
     data:Data, # inputs, targets and splits
@@ -73,44 +131,19 @@ def fit_network(
     desc:str="", # for the progress bar
 ) -> tuple[nn.Module, pd.DataFrame]: # the network with its best weights; epoch, train_loss, valid_loss, lr, seconds
     "Train a network with early stopping. Raises: InputError if the loss stops being a number."
-    torch.manual_seed(seed)
-    net, order = build().to(device), torch.Generator().manual_seed(seed)
-    adam = torch.optim.Adam(net.parameters(), lr=options.lr, eps=options.eps, fused=True)
-    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=options.decay, patience=options.plateau - 1, threshold=1e-4, threshold_mode="abs")
-    train, valid = Batches(data, data.rows("train"), options.batch, order, device), {k: v[data.rows("valid")] for k, v in data.x.items()}
-    y_valid, history, best, best_loss, saved = data.y[data.rows("valid")], [], None, np.inf, time.monotonic()
+    t, rows, saved = _Training(build, options, seed, device, desc), data.rows("valid"), time.monotonic()
+    train = Batches(data, data.rows("train"), options.batch, t.order, device)
+    valid, y_valid = {k: v[rows] for k, v in data.x.items()}, data.y[rows]
     if checkpoint and (state := load_checkpoint(checkpoint, identity)):
-        net.load_state_dict(state["net"]); adam.load_state_dict(state["adam"]); plateau.load_state_dict(state["plateau"])
-        order.set_state(state["order"]); _set_rng(state["rng"], device)
-        history, best, best_loss = state["history"], state["best"], state["best_loss"]
-        log.info(f"{desc}: resumed after epoch {len(history)}.")
+        t.resume(state)
+        log.info(f"{desc}: resumed after epoch {len(t.history)}.")
     with progress(total=options.epochs, desc=desc, unit="epoch") as bar:
-        bar.update(len(history))
-        while len(history) < options.epochs and len(history) - _best_epoch(history) < options.patience:
-            start = time.monotonic()
-            loss = epoch_of(net, train, adam)
-            vloss = float(np.mean((predict_network(net, valid, device=device).astype(float) - y_valid)**2))
-            if not np.isfinite(loss + vloss): raise InputError(f"{desc}: the loss is {loss} in training and {vloss} in validation at epoch {len(history) + 1}; try a smaller lr than {options.lr:g}.")
-            history.append(dict(epoch=len(history) + 1, train_loss=loss, valid_loss=vloss, lr=adam.param_groups[0]["lr"], seconds=time.monotonic() - start))
-            plateau.step(vloss)
-            if vloss < best_loss: best, best_loss = {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}, vloss
+        bar.update(len(t.history))
+        while len(t.history) < options.epochs and t.waited() < options.patience:
+            loss = t.epoch(train, valid, y_valid)
             if checkpoint and time.monotonic() - saved >= every:
-                save_checkpoint(checkpoint, identity=identity, net=net.state_dict(), adam=adam.state_dict(), plateau=plateau.state_dict(), order=order.get_state(),
-                                rng=_rng(device), history=history, best=best, best_loss=best_loss)
+                save_checkpoint(checkpoint, identity=identity, **t.state())
                 saved = time.monotonic()
-            bar.set_postfix(valid=f"{vloss:.3g}"); bar.update()
-    net.load_state_dict(best)
-    return net, pd.DataFrame(history)
-
-# %% ../nbs/20_train.ipynb #452922f5
-def _best_epoch(history):
-    "The number of the epoch with the lowest validation loss, the first of equals; 0 before the first."
-    return int(np.argmin([h["valid_loss"] for h in history])) + 1 if history else 0
-
-def _rng(device):
-    "The state of the random numbers that dropout draws from."
-    return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else torch.get_rng_state()
-
-def _set_rng(state, device):
-    "Put the random numbers back where they were."
-    torch.cuda.set_rng_state(state, device) if torch.device(device).type == "cuda" else torch.set_rng_state(state)
+            bar.set_postfix(valid=f"{loss:.3g}"); bar.update()
+    t.net.load_state_dict(t.best)
+    return t.net, pd.DataFrame(t.history)
