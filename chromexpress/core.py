@@ -17,14 +17,14 @@ from tqdm import tqdm
 class InputError(ValueError):
     "A wrong input: the message says what, where, what was needed and how to mend it."
 
-# %% ../nbs/00_core.ipynb #2096ff0f
+# %% ../nbs/00_core.ipynb #60ec2401
 class Problems:
     "Gathers messages, to raise them together as one `InputError`."
     def __init__(self, what:str=""): # what is being checked, the first words of the message
         self.what, self.found = what, []
 
     def add(self, message:str): # one problem, a full sentence without a line break
-        self.found.append(str(message))
+        if str(message) not in self.found: self.found.append(str(message))
 
     @contextmanager
     def gather(self):
