@@ -17,7 +17,7 @@ from tqdm import tqdm
 class InputError(ValueError):
     "A wrong input: the message says what, where, what was needed and how to mend it."
 
-# %% ../nbs/00_core.ipynb #60ec2401
+# %% ../nbs/00_core.ipynb #70a15c35
 class Problems:
     "Gathers messages, to raise them together as one `InputError`."
     def __init__(self, what:str=""): # what is being checked, the first words of the message
@@ -35,8 +35,9 @@ class Problems:
     def check(self):
         "Raises: InputError, listing every problem found so far, if there are any."
         if not self.found: return
-        if len(self.found) == 1: raise InputError(f"{self.what}: {self.found[0]}" if self.what else self.found[0])
-        raise InputError(f"{self.what}: {len(self.found)} problems\n" + "\n".join(f"  - {m}" for m in self.found))
+        what, n = f"{self.what}: " if self.what else "", len(self.found)
+        if n == 1: raise InputError(what + self.found[0])
+        raise InputError(f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
 
 # %% ../nbs/00_core.ipynb #19f37e68
 def check_columns(
