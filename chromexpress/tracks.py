@@ -134,7 +134,7 @@ def fill(
     if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from)
     return [getattr(s, "key", s) for s in todo]
 
-# %% ../nbs/03_tracks.ipynb #86e9169a
+# %% ../nbs/03_tracks.ipynb #d6b23695
 def check_signal(
     track:Track, # what was binned
     values:np.ndarray, # its bin means, of any shape
@@ -147,8 +147,9 @@ def check_signal(
                          "is it the right file, on the right assembly?")
     low, high = SCALES.loc[track.scale, ["low", "high"]]
     if x.min() < low or x.max() > high:
-        raise InputError(f"{track.path}: bins from {x.min():g} to {x.max():g}, but the scale of {track.cell} {track.assay} is "
-                         f"{track.scale!r}; give the scale that these numbers have ({', '.join(SCALES.index)}).")
+        raise InputError(f"{track.path}: bins from {x.min():g} to {x.max():g}, but the scale of {track.cell} "
+                         f"{track.assay} is {track.scale!r}; give the scale that these numbers have "
+                         f"({', '.join(SCALES.index)}).")
 
 # %% ../nbs/03_tracks.ipynb #745eaf6b
 def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
