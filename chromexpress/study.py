@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'GENE_COLUMNS', 'Key', 'read_keys', 'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #dc0b8fdc
+# %% ../nbs/07_study.ipynb #ca3f3054
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -15,7 +15,7 @@ from .core import InputError, Problems, suggest
 from .expression import TRANSFORMS, read_expression
 from .genome import ASSEMBLIES, chrom_sizes, read_genes
 from .signal import KINDS
-from .splits import Fold, make_folds
+from .splits import make_folds
 from .tracks import SCALES, Track
 
 # %% ../nbs/07_study.ipynb #6abbd09e
