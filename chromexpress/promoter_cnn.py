@@ -5,9 +5,8 @@
 # %% auto #0
 __all__ = ['promoter_cnn', 'conv_block', 'keras_init', 'PromoterCNN', 'PromoterCNNOptions']
 
-# %% ../nbs/11_promoter_cnn.ipynb #60ea2415
+# %% ../nbs/11_promoter_cnn.ipynb #064b981e
 from dataclasses import dataclass
-import torch
 from torch import nn
 from .core import InputError
 from .data import Model, NetworkOptions, window_inputs
