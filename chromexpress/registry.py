@@ -6,11 +6,10 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'load_study']
 
-# %% ../nbs/19_registry.ipynb #ce60d42f
+# %% ../nbs/19_registry.ipynb #bf5b241d
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-import pandas as pd
 from .baselines import activity, boosting, gene_score, ridge
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
