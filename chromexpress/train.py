@@ -51,7 +51,7 @@ def save_checkpoint(
     "Write a checkpoint, atomically."
     with atomic(path) as tmp: torch.save(state, tmp)
 
-# %% ../nbs/20_train.ipynb #245612b2
+# %% ../nbs/20_train.ipynb #a241f83f
 def load_checkpoint(
     path, # file to read
     identity:str|None=None, # what the run must be made from; None: anything
@@ -64,6 +64,7 @@ def load_checkpoint(
         return None
     if identity is None or state.get("identity") == identity: return state
     log.info(f"{path}: belongs to other options or inputs; starting anew.")
+    return None
 
 # %% ../nbs/20_train.ipynb #1b365ff7
 class _Training:
