@@ -1,0 +1,171 @@
+"The command line: what each command says, prints, does and leaves alone."
+import inspect, json, os, re, shutil, signal, subprocess, sys, time
+from pathlib import Path
+import pytest
+from fastcore.docments import docments
+from chromexpress.cli import COMMANDS, main, parser_of
+from toy import cli, command, files, not_current, times, units_of, write_study
+
+NAMES = "demo new-study simulate prepare run units collect report".split()
+OPTIONS = dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed", units="json", prepare="jobs")
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory): return write_study(tmp_path_factory.mktemp("study"))
+
+@pytest.fixture
+def fresh(study, tmp_path):
+    shutil.copytree(study.parent, tmp_path/"s", ignore=shutil.ignore_patterns("results"))
+    return tmp_path/"s"/"study.toml"
+
+# help
+
+def test_the_names_are_fixed(): assert sorted(COMMANDS) == sorted(NAMES)
+
+@pytest.mark.parametrize("name", NAMES)
+def test_help_is_complete(name, capsys):
+    with pytest.raises(SystemExit) as e: main([name, "--help"])
+    assert e.value.code == 0
+    text, f = " ".join(capsys.readouterr().out.split()), COMMANDS[name]
+    assert f.__doc__ in text and f"usage: chromexpress {name}" in text
+    docs, flags = docments(f, returns=False), []
+    for k, v in inspect.signature(f).parameters.items():
+        flags.append(k if v.default is inspect.Parameter.empty else "--" + k.replace("_", "-"))
+        assert flags[-1] in text and len(docs[k]) > 8 and " ".join(docs[k].split()) in text, f"{k} is not described"
+        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, ""): assert f"(default: {v.default})" in text
+    assert {f"--{o}" for o in OPTIONS.get(name, "").split()} <= set(flags)
+
+def test_the_front_page(capsys):
+    with pytest.raises(SystemExit) as e: main(["--help"])
+    text = capsys.readouterr().out
+    assert e.value.code == 0 and all(re.search(rf"^  {n} +{re.escape(COMMANDS[n].__doc__)}$", text, re.M) for n in NAMES)
+
+@pytest.mark.parametrize("args", [[], ["prepair"], ["run"], ["run", "x.toml", "--job", "two"], ["run", "x.toml", "--nonsense"]])
+def test_wrong_words_are_status_2(args, capsys):
+    with pytest.raises(SystemExit) as e: main(args)
+    assert e.value.code == 2 and "usage: chromexpress" in capsys.readouterr().err
+
+def test_as_a_module_and_as_a_command():
+    r = command("--version")
+    assert r.returncode == 0 and re.fullmatch(r"chromexpress \d+\.\d+\.\d+\n", r.stdout)
+    script = Path(sys.executable).with_name("chromexpress")
+    assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout == r.stdout
+
+# new-study
+
+def test_new_study(tmp_path, capsys):
+    path = tmp_path/"new"/"study.toml"
+    assert cli("new-study", path) == 0 and capsys.readouterr().out == f"{path}\n"
+    text = path.read_text()
+    assert cli("new-study", path) == 2 and "exists already" in capsys.readouterr().err and path.read_text() == text
+    assert cli("units", path) == 2                                     # as it stands it lacks its three files, and nothing else
+    complaints = [l for l in capsys.readouterr().err.splitlines() if l.startswith("  - ")]
+    named = [re.search(r"new/(genes\.tsv|rpkm\.tsv|H3K4me3\.bigWig)\b", l)[1] for l in complaints]
+    assert set(named) == {"genes.tsv", "rpkm.tsv", "H3K4me3.bigWig"}
+
+def test_the_template_works_when_its_files_are_there(fresh, tmp_path, capsys):
+    folder = fresh.parent
+    assert cli("new-study", folder/"new.toml") == 0
+    text = (folder/"new.toml").read_text()
+    (folder/"new.toml").write_text(text.replace('"H3K4me3.bigWig"', '"cellA-H3K4me3.bigWig"'))
+    assert cli("units", folder/"new.toml") == 0
+    assert "missing  bin:cellA:H3K4me3\n" in capsys.readouterr().out
+
+# units
+
+def test_units_as_json(fresh, capsys):
+    assert cli("units", fresh, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(set(r) >= {"id", "kind", "state", "after", "folder", "made_from"} for r in rows)
+    ids = [r["id"] for r in rows]
+    assert len(set(ids)) == len(ids) and [r["kind"] for r in rows] == ["bin"]*4 + ["run"]*16 + ["report"]
+    assert {r["state"] for r in rows if r["kind"] != "report"} == {"missing"}
+    for k, r in enumerate(rows): assert set(r["after"]) <= set(ids[:k])                          # a unit comes after what it waits for
+    run = next(r for r in rows if r["id"] == "run:promoter_cnn:cellB:H3K4me3+H3K27ac:2:0")
+    assert run["after"] == ["bin:cellB:H3K4me3", "bin:cellB:H3K27ac"] and run["made_from"]["options"]["epochs"] == 2
+    assert cli("units", fresh) == 0
+    assert [l.split()[-1] for l in capsys.readouterr().out.splitlines()] == ids
+
+# one unit, and none
+
+RUN = "run:ridge:cellA:H3K4me3:1:0"
+def test_only_one_unit(fresh, capsys):
+    every = not_current(fresh)
+    assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 2
+    assert f"{RUN}: bin:cellA:H3K4me3 must be done first" in capsys.readouterr().err and not_current(fresh) == every
+    assert cli("run", fresh, "--only", "bin:cellA:H3K4me3", "--device", "cpu") == 0 and not_current(fresh) == every - {"bin:cellA:H3K4me3"}
+    assert capsys.readouterr().out.startswith("bin:cellA:H3K4me3: ")
+    assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 0 and not_current(fresh) == every - {"bin:cellA:H3K4me3", RUN}
+    assert not (fresh.parent/"results"/"predictions.csv").exists()                                # and nothing else
+    before = times(fresh.parent/"results")
+    assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 0 and times(fresh.parent/"results") == before
+    assert cli("run", fresh, "--only", "run:ridge:cellA:H3K4me:1:0") == 2
+    assert f"no such unit; did you mean {RUN!r}?" in capsys.readouterr().err
+    assert cli("run", fresh, "--only", "run:promoter_cnn:cellA:H3K4me3+H3K27ac:1:0") == 2
+    assert "bin:cellA:H3K27ac must be done first" in capsys.readouterr().err
+
+def test_only_the_tables(fresh, capsys):
+    assert cli("run", fresh, "--only", "tables") == 2 and "no finished run to collect" in capsys.readouterr().err
+    for i in ("bin:cellA:H3K4me3", RUN): assert cli("run", fresh, "--only", i, "--device", "cpu") == 0
+    assert cli("run", fresh, "--only", "tables") == 0
+    assert capsys.readouterr().out.endswith("results/metrics.csv\n")
+    assert (fresh.parent/"results"/"predictions.csv").read_bytes() == (units_of(fresh)[RUN].folder/"predictions.csv").read_bytes()
+
+@pytest.mark.parametrize("options,runs,tracks", [ # of 12 runs of ridge (2 cells × 3 sets × 2 folds) and 4 of the network (2 × 1 × 2)
+    ([], 16, 4), (["--cells", "cellA"], 8, 2), (["--models", "ridge"], 12, 4), (["--folds", "2"], 8, 4), (["--marks", "each"], 8, 4), (["--marks", "all"], 8, 4),
+    (["--marks", "H3K27ac"], 4, 2), (["--marks", "H3K4me3+H3K27ac"], 8, 4), (["--marks", "H3K4me3,H3K27ac"], 8, 4), (["--cells", "cellA,cellB"], 16, 4),
+    (["--cells", "cellB", "--models", "ridge", "--marks", "H3K4me3", "--folds", "1"], 1, 1)])
+def test_dry_run_counts_and_writes_nothing(options, runs, tracks, fresh, capsys):
+    assert cli("run", fresh, "--dry-run", "--device", "cpu", *options) == 0
+    out = capsys.readouterr().out
+    assert f"{runs + tracks} of {runs + tracks} units to do: about " in out and re.search(r"about \d+\.\d minutes with \d+ jobs, \d+\.\d\d GB on disk", out)
+    assert re.search(rf"^ *bin +{tracks} +{tracks} ", out, re.M) and re.search(rf"^ *run +{runs} +{runs} ", out, re.M)
+    assert set(files(fresh.parent/"results")) <= {".digests.json"}
+
+def test_dry_run_knows_what_is_done(fresh, capsys):
+    assert cli("prepare", fresh, "--jobs", "1") == 0 and cli("run", fresh, "--only", RUN, "--device", "cpu") == 0
+    before = times(fresh.parent/"results")
+    capsys.readouterr()
+    assert cli("run", fresh, "--dry-run", "--device", "cpu", "--models", "ridge") == 0
+    assert "11 of 16 units to do" in capsys.readouterr().out and times(fresh.parent/"results") == before
+
+@pytest.mark.parametrize("options,message", [
+    (["--cells", "cellX"], r"--cells cellX: not in this study's grid; did you mean 'cell[AB]'\?"), (["--models", "rigde"], "--models rigde: .*did you mean 'ridge'"),
+    (["--marks", "H3K4me3,H3K9ac"], "--marks H3K9ac: "), (["--folds", "3"], "--folds 3: not in this study's grid; known: 1, 2"),
+    (["--models", "promoter_cnn", "--marks", "each"], "nothing to run: no part of the grid is left with --models, --marks"),
+    (["--jobs", "-1"], "--jobs -1: needs 0"), (["--threads", "0"], "--threads 0: needs 1 or more"), (["--device", "gpu"], "--device: 'gpu' is none of auto, cpu, cuda")])
+def test_what_cannot_be_chosen(options, message, fresh, capsys):
+    assert cli("run", fresh, *options) == 2
+    assert re.search(message, capsys.readouterr().err) and set(files(fresh.parent/"results")) <= {".digests.json"}
+
+@pytest.mark.parametrize("name", ["collect", "report"])
+def test_nothing_to_collect(name, fresh, capsys):
+    assert cli(name, fresh) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and re.search(r"chromexpress: .*results: no finished run to collect; `chromexpress run` makes them\.$", err.strip())
+    assert set(files(fresh.parent/"results")) <= {".digests.json"}
+
+def test_prepare_says_where_the_tracks_are(fresh, capsys):
+    assert cli("prepare", fresh, "--jobs", "1") == 0
+    out, err = capsys.readouterr()
+    assert out == f"{fresh.parent/'results'/'tracks'}: 4 tracks binned, all are current.\n" and "[4/4] bin:cellB:H3K27ac" in err
+    assert cli("prepare", fresh) == 0
+    assert ": 0 tracks binned, all are current." in capsys.readouterr().out
+
+def test_interrupted(fresh):
+    "Ctrl-C is one line and status 130; what is finished is kept."
+    with open(fresh.parent/"cellB-H3K27ac.bedGraph", "a") as f: f.writelines(f"chr2\t{100_000_000 + 10*i}\t{100_000_007 + 10*i}\t1\n" for i in range(80_000))
+    if not (pid := os.fork()):
+        os.dup2(os.open(fresh.parent/"err.txt", os.O_WRONLY | os.O_CREAT), 2)
+        sys.stderr = os.fdopen(2, "w")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        status = cli("prepare", fresh, "--jobs", "1")
+        sys.stderr.flush()
+        os._exit(status)
+    end, marker = time.monotonic() + 60, fresh.parent/"results"/"tracks"/"cellA"/"H3K27ac"/"bin.unit.json"
+    while not marker.exists() and time.monotonic() < end: time.sleep(.002)
+    os.kill(pid, signal.SIGINT)
+    assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 130
+    err = (fresh.parent/"err.txt").read_text()
+    assert err.endswith("chromexpress: interrupted; the same command goes on from here.\n") and "Traceback" not in err
+    assert {"bin:cellA:H3K4me3", "bin:cellA:H3K27ac"}.isdisjoint(not_current(fresh)) and "bin:cellB:H3K27ac" in not_current(fresh)
+    assert not [p for p in fresh.parent.rglob("*") if ".tmp" in p.name]

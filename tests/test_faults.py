@@ -1,0 +1,398 @@
+"What goes wrong in the night: killed processes, changed inputs, other machines; and what a wrong input says, in one line, with exit status 2."
+import os, re, shutil, signal, subprocess, sys, time
+from pathlib import Path
+import pandas as pd, pytest, torch
+from chromexpress.units import state
+from toy import ENV, MODELS, cli, command, files, finish, not_current, python, times, units_of, write_study
+
+TABLES = ("predictions.csv", "metrics.csv", "comparisons.csv")
+RIDGE = '[models.ridge]\nmarks = ["each", "all"]\n'
+def tables(out): return {t: (out/t).read_bytes() for t in TABLES}
+def copy(study, folder): shutil.copytree(study.parent, folder, symlinks=True); return folder/study.name
+
+def wait_for(process, happened, seconds=120): # until `happened()`; an error if the process ends before
+    end = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None, f"ended with {process.returncode} before it could be killed:\n{process.stderr.read()}"
+        assert time.monotonic() < end
+        time.sleep(.002)
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+# killed
+
+def test_killed_while_preparing(tmp_path):
+    path = write_study(tmp_path/"a", models='["ridge"]', tables="", folds='["1"]')
+    with open(path.parent/"cellB-H3K27ac.bedGraph", "a") as f:                        # much signal, far away from all genes: this one takes a while to read
+        f.writelines(f"chr2\t{100_000_000 + 10*i}\t{100_000_007 + 10*i}\t1\n" for i in range(80_000))
+    other = copy(path, tmp_path/"b")
+    p = subprocess.Popen([sys.executable, "-m", "chromexpress.cli", "prepare", str(path), "--jobs", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    marker = path.parent/"results"/"tracks"/"cellA"/"H3K27ac"/"bin.unit.json"
+    wait_for(p, marker.exists)
+    kill(p)
+    left = not_current(path)
+    assert {"bin:cellB:H3K27ac"} <= {i for i in left if i.startswith("bin:")} <= {"bin:cellB:H3K4me3", "bin:cellB:H3K27ac"}
+    before = times(path.parent/"results"/"tracks"/"cellA")
+    r = command("prepare", path, "--jobs", "1")
+    assert r.returncode == 0 and "0 to do" not in r.stderr
+    assert times(path.parent/"results"/"tracks"/"cellA") == before                    # nothing that was finished is done again
+    assert not [i for i in not_current(path) if i.startswith("bin:")]
+    assert tables(finish(path)) == tables(finish(other))
+    assert {k: v for k, v in files(path.parent/"results"/"tracks").items() if k.endswith(".npy")} == {k: v for k, v in files(other.parent/"results"/"tracks").items() if k.endswith(".npy")}
+
+EVERY_FILE = """
+import shutil, sys
+from pathlib import Path
+from toy import files, finish, killed_at_rename, times
+import torch; torch.set_num_threads(1)
+study, folder = Path(sys.argv[1]), Path(sys.argv[2])
+tables = lambda f: {k: v for k, v in files(f/"results").items() if k.endswith((".csv", ".npy"))}
+def fresh(name): shutil.copytree(study.parent, folder/name); return folder/name/study.name
+whole, n, dead = tables(finish(fresh("whole")).parent), 0, True
+while dead:
+    path = fresh(f"killed-{n}")
+    dead = killed_at_rename(n, lambda: finish(path))
+    before = times(path.parent/"results", "*.unit.json")
+    finish(path)
+    after = times(path.parent/"results", "*.unit.json")
+    assert tables(path.parent) == whole, f"killed before file {n}: other results"
+    assert all(after[k] == t for k, t in before.items()), f"killed before file {n}: finished units were done again"
+    n += 1
+print(n - 1)
+"""
+def test_killed_before_any_of_its_files(tmp_path):
+    "Binning, a run, the tables: a process that is killed before any one of its files is in place is taken up to the same results."
+    path = write_study(tmp_path/"study", models='["ridge"]', tables="", folds='["1"]')
+    text = path.read_text()
+    path.write_text(text.replace('cellB = "cellB"\n', "").replace(text[text.index("[tracks.cellB]"):text.index("[grid]")], ""))
+    out, err = (p := python(EVERY_FILE, path, tmp_path)).communicate(timeout=300)
+    assert p.returncode == 0, err
+    assert int(out) >= 2*3 + 4 + 4                         # array, sidecar and marker of two tracks; model, predictions, run.json and marker; three tables and their marker
+
+TRAIN = """
+import sys, torch
+from pathlib import Path
+from toy import units_of
+from chromexpress.units import do_unit
+torch.set_num_threads(1)
+units = units_of(Path(sys.argv[1]))
+do_unit(units[sys.argv[2]], units, "cpu", every=0)
+"""
+def test_killed_while_training(tmp_path):
+    path, run = write_study(tmp_path/"a", models='["promoter_cnn"]', tables="[models.promoter_cnn]\nepochs = 6\n", folds='["1"]'), "run:promoter_cnn:cellA:H3K4me3+H3K27ac:1:0"
+    assert cli("prepare", path, "--jobs", "1") == 0
+    other = copy(path, tmp_path/"b")
+    p = python(TRAIN, path, run)
+    folder = units_of(path)[run].folder
+    wait_for(p, (folder/"checkpoint.pt").exists)
+    kill(p)
+    assert run in not_current(path) and not (folder/"predictions.csv").exists()
+    before = times(path.parent/"results"/"tracks")
+    r = command("run", path, "--only", run, "--device", "cpu")
+    assert r.returncode == 0, r.stderr
+    assert re.search(r"resumed after epoch [1-5]\.", r.stderr)
+    assert state(units_of(path)[run]) == "current" and not (folder/"checkpoint.pt").exists() and times(path.parent/"results"/"tracks") == before
+    assert cli("run", other, "--only", run, "--device", "cpu") == 0                    # never broken off
+    whole = units_of(other)[run].folder
+    assert (folder/"predictions.csv").read_bytes() == (whole/"predictions.csv").read_bytes()
+    a, b = [pd.read_csv(f/"history.csv").drop(columns="seconds") for f in (folder, whole)]
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+    assert a.epoch.tolist() == [*range(1, 7)]
+    for x, y in zip(*[torch.load(f/"model.pt", weights_only=True)["net"].values() for f in (folder, whole)]): assert torch.equal(x, y)
+    made = times(folder)
+    assert cli("run", path, "--only", run, "--device", "cpu") == 0 and times(folder) == made
+
+# the same everywhere
+
+FINISH = "import sys; from pathlib import Path; from toy import finish; finish(Path(sys.argv[1]), jobs=2)"
+
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory): # a study; the same killed while two workers were at it, and run again; whether the workers died with their parent
+    one = write_study(tmp_path_factory.mktemp("pooled")/"one", folds='["1"]')
+    two = copy(one, one.parents[1]/"two")
+    p = python(FINISH, two, PYTHONHASHSEED="1")
+    wait_for(p, lambda: any((two.parent/"results").glob("runs/**/run.unit.json")))
+    before = times(two.parent/"results", "*.unit.json")
+    p.kill(); p.wait()
+    gone = wait_until(lambda: not alive(p.pid), 6)
+    if not gone: os.killpg(p.pid, signal.SIGKILL)
+    p.communicate()
+    out, err = (p := python(FINISH, two, PYTHONHASHSEED="4242")).communicate(timeout=300)
+    assert p.returncode == 0, err
+    torch.set_num_threads(1)
+    finish(one)
+    return one.parent/"results", two.parent/"results", before, gone
+
+def alive(session): # whether a process of it is left, zombies apart
+    for p in Path("/proc").glob("[0-9]*/stat"):
+        try: state, _, _, of = p.read_text().rsplit(") ", 1)[1].split()[:4]
+        except OSError: continue                           # it has just ended
+        if of == str(session) and state != "Z": return True
+    return False
+
+def wait_until(happened, seconds):
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end: time.sleep(.1)
+    return happened()
+
+def test_any_hash_seed_and_any_number_of_jobs(pooled):
+    "Two workers that hash strings their own way, killed and started again, and this one process come to the same bytes."
+    one, two, before, _ = pooled
+    assert tables(two) == tables(one) and (one/"predictions.csv").read_bytes().count(b"\n") == 1 + 8*240             # 6 runs of ridge, 2 of the network
+    of = lambda out: {k: v for k, v in files(out/"runs").items() if k.endswith(("predictions.csv", "model.npz"))}
+    assert of(one) == of(two)
+    after = times(two, "*.unit.json")
+    assert before and all(after[k] == t for k, t in before.items())                                                  # nothing that was finished is done again
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
+@pytest.mark.xfail(strict=True, reason="_start_worker: workers do not notice that their parent was killed, and wait for work for ever")
+def test_workers_end_with_a_killed_parent(pooled): assert pooled[3]
+
+# what depends on what
+
+BOTH = "H3K4me3+H3K27ac"
+BIN = {f"bin:{c}:{m}" for c in ("cellA", "cellB") for m in ("H3K4me3", "H3K27ac")}
+RUN = {f"run:ridge:{c}:{m}:{f}:0" for c in ("cellA", "cellB") for m in ("H3K4me3", "H3K27ac", BOTH) for f in "12"} | \
+      {f"run:promoter_cnn:{c}:{BOTH}:{f}:0" for c in ("cellA", "cellB") for f in "12"}
+def among(ids, *parts): return {i for i in ids if all(p in i for p in parts)}
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = write_study(tmp_path_factory.mktemp("finished"), tables=MODELS.replace("epochs = 2", "epochs = 1"))
+    torch.set_num_threads(1)
+    finish(path)
+    assert set(units_of(path)) == BIN | RUN and not_current(path) == set()
+    return path
+
+def edit(name, old, new, times=1): # of a text file beside the study
+    def change(folder):
+        text = (folder/name).read_text()
+        assert old in text
+        (folder/name).write_text(text.replace(old, new, times))
+    return change
+
+def touch(folder):
+    for p in folder.glob("cellA*"): os.utime(p, (1, 1))
+
+def move(folder):
+    (folder/"cellA-H3K27ac.bedGraph").rename(folder/"elsewhere.bedGraph")
+    edit("study.toml", "cellA-H3K27ac.bedGraph", "elsewhere.bedGraph")(folder)
+
+def first_value(name): # another signal at the first place of a bedGraph
+    def change(folder):
+        first, rest = (folder/name).read_text().split("\n", 1)
+        (folder/name).write_text("\t".join([*first.split("\t")[:3], "11.5"]) + "\n" + rest)
+    return change
+
+def one_label(folder): # another value of one gene in cellA
+    x = pd.read_csv(folder/"rpkm.tsv", sep="\t")
+    x.loc[10, "cellA"] += 1
+    x.to_csv(folder/"rpkm.tsv", sep="\t", index=False, na_rep="NA", float_format="%.12g")
+
+def shuffle(folder): # the same genes in another order
+    for name in ("genes.tsv", "rpkm.tsv"):
+        head, *rows = (folder/name).read_text().splitlines()
+        (folder/name).write_text("\n".join([head, *rows[::-1]]) + "\n")
+
+def lose(folder): next(folder.glob("results/runs/ridge-*/cellB/H3K4me3/2-s0/predictions.csv")).unlink()
+
+def one_gene_more(folder):
+    with open(folder/"genes.tsv", "a") as f: f.write("extra\tchr3\t5000000\t-\n")
+
+def option(model, line): return edit("study.toml", f"[models.{model}]", f"[models.{model}]\n{line}")
+
+CHANGES = dict(
+    touched=(touch, set()), moved=(move, set()), shuffled=(shuffle, set()), remark=(edit("study.toml", "[grid]", "# a remark\n[grid]"), set()),
+    default_spelt_out=(option("ridge", "window = 6000"), set()),
+    one_value=(first_value("cellA-H3K27ac.bedGraph"), {"bin:cellA:H3K27ac"} | among(RUN, "cellA", "H3K27ac")),
+    scale=(edit("study.toml", '"cellB-H3K4me3.bedGraph"', '{path = "cellB-H3K4me3.bedGraph", scale = "ratio"}'), {"bin:cellB:H3K4me3"} | among(RUN, "cellB", "H3K4me3")),
+    label=(one_label, among(RUN, "cellA")),
+    ridge_option=(option("ridge", "alphas = [0.5]"), among(RUN, "ridge")),
+    narrower=(option("ridge", "window = 4000"), among(RUN, "ridge")),                  # cut out of the store that is there
+    wider=(option("ridge", "window = 8000"), BIN | among(RUN, "ridge")),               # another store; the network sees what it saw
+    network_option=(option("promoter_cnn", "lr = 0.01"), among(RUN, "promoter_cnn")),
+    fold=(edit("study.toml", 'folds = ["1", "2"]', 'folds = ["1", "2", "3"]'), {i.replace(":2:0", ":3:0") for i in among(RUN, ":2:0")}),
+    seed=(option("ridge", "seeds = [0, 5]"), {i[:-1] + "5" for i in among(RUN, "ridge")}),
+    name=(edit("study.toml", 'name = "toy"', 'name = "other"'), RUN),                  # it stands in their tables
+    gene=(one_gene_more, BIN | RUN),
+    lost_file=(lose, {"run:ridge:cellB:H3K4me3:2:0"}))
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_redoes_what_depends_on_it(name, finished, tmp_path):
+    (change, again), path = CHANGES[name], copy(finished, tmp_path/"study")
+    marked = lambda: {i: u.marker.stat().st_mtime_ns for i, u in units_of(path).items() if u.marker.exists()}
+    change(path.parent)
+    assert not_current(path) == again
+    before = marked()
+    finish(path)
+    after = marked()
+    assert {i for i in after if after[i] != before.get(i)} == again and not_current(path) == set()
+
+@pytest.mark.parametrize("name", ["one_value", "wider"])
+def test_what_is_done_again_is_as_if_done_first(name, finished, tmp_path):
+    old, new = copy(finished, tmp_path/"old"), copy(finished, tmp_path/"new")
+    shutil.rmtree(new.parent/"results")
+    for path in (old, new): CHANGES[name][0](path.parent)
+    before = tables(old.parent/"results")
+    assert tables(finish(old)) == tables(finish(new)) != before
+
+def test_the_log_names_what_is_done_again_and_why(finished, tmp_path, capsys):
+    path = copy(finished, tmp_path/"study")
+    first_value("cellA-H3K27ac.bedGraph")(path.parent)
+    assert cli("prepare", path, "--jobs", "1") == 0
+    err = capsys.readouterr().err
+    assert "bin:cellA:H3K27ac: done again, because of source." in err and "4 units: 3 current, 1 to do." in err
+
+# wrong inputs: one line, status 2, nothing left
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory): return write_study(tmp_path_factory.mktemp("good"), models='["ridge"]', tables=RIDGE)
+
+def cut(name, keep):
+    def change(folder):
+        whole = (folder/name).read_bytes()
+        (folder/name).write_bytes(whole[:int(keep*len(whole))])
+    return change
+
+def gz(folder): # a track whose download broke off
+    import gzip
+    (folder/"a.bedGraph.gz").write_bytes(gzip.compress((folder/"cellA-H3K27ac.bedGraph").read_bytes())[:-300])
+    edit("study.toml", "cellA-H3K27ac.bedGraph", "a.bedGraph.gz")(folder)
+
+def silence(folder): (folder/"cellB-H3K4me3.bedGraph").write_text("chr1\t5\t10\t3\n")
+
+def unlabel(*cells): # no gene on chrY has expression
+    def change(folder):
+        x, y = [pd.read_csv(folder/n, sep="\t") for n in ("rpkm.tsv", "genes.tsv")]
+        x.loc[x.gene_id.isin(y.gene_id[y.chrom == "chrY"]), list(cells)] = None
+        x.to_csv(folder/"rpkm.tsv", sep="\t", index=False, na_rep="NA")
+        edit("study.toml", "[grid]", '[splits]\nscheme = "explicit"\nfolds = [{name = "1", train = ["chr1", "chr2"], valid = ["chr3"], test = ["chrY"]}]\n[grid]')(folder)
+        edit("study.toml", 'folds = ["1", "2"]', 'folds = ["1"]')(folder)
+    return change
+
+def is_a_folder(folder):
+    (folder/"cellA-H3K27ac.bedGraph").unlink()
+    (folder/"cellA-H3K27ac.bedGraph").mkdir()
+
+def lost(name): return lambda folder: (folder/name).unlink()
+
+def nothing(folder): pass
+
+FAULTS = dict( # what is changed, the command and its further arguments, what the last line says
+    truncated_bigwig=(cut("cellA-H3K4me3.bigWig", .8), ["prepare"], r"cellA-H3K4me3\.bigWig: the file is truncated"),
+    missing_track=(lost("cellB-H3K4me3.bedGraph"), ["prepare"], r"\[tracks.cellB\] H3K4me3: no file .*cellB-H3K4me3\.bedGraph"),
+    duplicate_genes=(edit("genes.tsv", "\ng007\t", "\ng008\t"), ["prepare"], r"genes\.tsv: gene ids that stand there more than once: 'g008' \(line 9\), 'g008' \(line 10\)"),
+    unknown_chromosome=(edit("genes.tsv", "\tchr7\t", "\tchr77\t", 1), ["prepare"], r"genes\.tsv: chromosomes that the assembly does not have \(chr77\): 'chr77' \(line 8\)"),
+    empty_split=(unlabel("cellA", "cellB"), ["prepare"], r"empty split: no labelled gene in fold 1 \(test\)"),
+    unwritable_out=(edit("study.toml", 'out = "results"', 'out = "rpkm.tsv/results"'), ["prepare"], r"rpkm\.tsv/results: cannot make this folder"),
+    misspelt_key=(edit("study.toml", "assembly =", 'plugin = ["x.py"]\nassembly ='), ["prepare"], r"top level plugin: no such key; did you mean 'plugins'\?"),
+    unknown_cell=(nothing, ["run", "--cells", "cellX"], r"--cells cellX: not in this study's grid"))
+
+def bug(where, raises=AssertionError): return pytest.mark.xfail(strict=True, raises=raises, reason=where)
+
+TWICE = "load_study reads a table that parse_study has found missing, so that it is reported twice"
+MORE = dict(
+    damaged_gz=(gz, ["prepare"], r"a\.bedGraph\.gz: the gzip stream ends early or is damaged"),
+    wrong_row=(edit("cellB-H3K27ac.bedGraph", "\t", "\tx", 1), ["prepare"], r"cellB-H3K27ac\.bedGraph, line 1: needs 0 ≤ start < end"),
+    silent_track=(silence, ["prepare"], r"cellB-H3K4me3\.bedGraph: no signal in any of 240 windows"),
+    text_in_expression=(edit("rpkm.tsv", "\ng005\t", "\ng005\tmuch"), ["units"], r"rpkm\.tsv: column 'cellA' is not a number: 'much.*' \(line 7\)"),
+    misspelt_option=(option("ridge", "windw = 4000"), ["units"], r"\[models.ridge\] windw: ridge has no such option; did you mean 'window'\?"),
+    misspelt_model=(edit("study.toml", "ridge", "rigde", 2), ["units"], r"'rigde' is not a model; did you mean 'ridge'\?"),
+    misspelt_mark=(edit("study.toml", '"each"', '"H3K4me"'), ["units"], r"'H3K4me' is no assay of this study; did you mean 'H3K4me3'\?"),
+    unknown_fold=(edit("study.toml", '["1", "2"]', '["1", "7"]'), ["units"], r"no fold '7'; known: 1, 2, 3, 4"),
+    not_toml=(edit("study.toml", "[grid]", "[grid"), ["units"], r"study\.toml: not valid TOML: .*line"),
+    wrong_column=(edit("study.toml", 'cellA = "cellA"', 'cellA = "cellX"'), ["units"], r"rpkm\.tsv: no column 'cellX'; it has 'gene_id', 'cellA', 'cellB'"),
+    no_study=(lost("study.toml"), ["units"], r"study\.toml: no such study file"),
+    study_below_a_file=(nothing, ["units", "genes.tsv/study.toml"], r"genes\.tsv/study\.toml"),
+    template_below_a_file=(nothing, ["new-study", "genes.tsv/study.toml"], r"genes\.tsv"),
+    models_in_a_list=(edit("study.toml", 'models = ["ridge"]', 'models = [["ridge"]]'), ["units"], r"\[grid\] models"),
+    fold_that_is_text=(edit("study.toml", "[grid]", '[splits]\nscheme = "explicit"\nfolds = ["1"]\n[grid]'), ["units"], r"fold"),
+    penalty_that_is_a_list=(option("ridge", "alphas = [[1], 2]"), ["units"], r"\[models.ridge\] alphas"),
+    window_of_nothing=(option("ridge", "window = 0"), ["units"], r"\[models.ridge\] window = 0"),
+    folder_as_a_track=(is_a_folder, ["prepare"], r"cellA-H3K27ac\.bedGraph"),
+    missing_gene_table=(lost("genes.tsv"), ["units"], r"genes\.tsv"),
+    missing_expression_table=(lost("rpkm.tsv"), ["units"], r"rpkm\.tsv"),
+    unknown_kind=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "bam"}'), ["units"], r"kind"),
+    unknown_scale=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", scale = "lin"}'), ["units"], r"scale"))
+BUGS = dict(
+    study_below_a_file=bug("parse_study catches FileNotFoundError and IsADirectoryError alone", NotADirectoryError),
+    template_below_a_file=bug("study.new_study makes its folder without a guard", FileExistsError),
+    models_in_a_list=bug("configure looks a list up in a dict", TypeError), fold_that_is_text=bug("make_folds takes every fold for a table", AttributeError),
+    penalty_that_is_a_list=bug("RidgeOptions compares a list with 0", TypeError), window_of_nothing=bug("RidgeOptions takes a window of 0, and every track fails for it later"),
+    folder_as_a_track=bug("open_source opens a folder", IsADirectoryError), missing_gene_table=bug(TWICE), missing_expression_table=bug(TWICE),
+    unknown_kind=bug("check_tracks says again what parse_study has said"), unknown_scale=bug("Track says again what parse_study has said"))
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_wrong_input_is_one_line_and_status_2(name, good, tmp_path):
+    (change, args, message), path = FAULTS[name], copy(good, tmp_path/"study")
+    change(path.parent)
+    r = command(args[0], path, *args[1:], "--jobs", "1")
+    assert r.returncode == 2 and "Traceback" not in r.stderr and r.stdout == ""
+    assert re.search(message, only_complaint(r.stderr)), r.stderr
+    assert not [p for p in path.parent.rglob("*") if ".tmp" in p.name]
+
+def only_complaint(err): # the last line of stderr, if nothing else in it is one
+    *before, last = err.strip().splitlines()
+    assert not [l for l in before if not re.match(r"(INFO|WARNING) |chromexpress: 1 of [0-9]+ units failed:$", l)], err
+    return last
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=BUGS.get(n, [])) for n in MORE])
+def test_more_wrong_inputs(name, good, tmp_path, capsys):
+    "The same, in this process."
+    (change, args, message), path = MORE[name], copy(good, tmp_path/"study")
+    change(path.parent)
+    assert cli(args[0], path.parent/(args + ["study.toml"])[1]) == 2
+    out, err = capsys.readouterr()
+    last = only_complaint(err)
+    assert re.search(message, last) and last.startswith(("chromexpress: ", "  - bin:")) and out == ""
+    assert not [p for p in path.parent.rglob("*") if ".tmp" in p.name]
+
+def test_an_empty_split_of_one_cell_leaves_the_others_be(good, tmp_path, capsys):
+    path = copy(good, tmp_path/"study")
+    unlabel("cellB")(path.parent)
+    assert cli("run", path, "--jobs", "1") == 2
+    err = capsys.readouterr().err
+    assert "fold 1: empty split, no labelled gene of cellB in test" in err and "Traceback" not in err
+    assert not_current(path) == {f"run:ridge:cellB:{m}:1:0" for m in ("H3K4me3", "H3K27ac", BOTH)}
+
+def test_a_broken_track_fails_what_needs_it_and_nothing_else(good, tmp_path, capsys):
+    path = copy(good, tmp_path/"study")
+    silence(path.parent)
+    assert cli("run", path, "--jobs", "1") == 2
+    err = capsys.readouterr().err
+    left = {"bin:cellB:H3K4me3"} | {f"run:ridge:cellB:{m}:{f}:0" for m in ("H3K4me3", BOTH) for f in "12"}
+    assert not_current(path) == left and "chromexpress: 5 of 16 units failed:" in err
+    for i in left: assert f"  - {i}: " in err
+    assert err.count("left out, because bin:cellB:H3K4me3 failed") >= 4
+
+def test_the_hg38_file_among_hg19_files(good, data, tmp_path, capsys):
+    path = copy(good, tmp_path/"study")
+    edit("study.toml", '"cellA-H3K4me3.bigWig"', f'"{data/"k562_chr9"/"H3K4me3.hg38.bigWig"}"')(path.parent)
+    genes = pd.read_csv(path.parent/"genes.tsv", sep="\t")
+    genes.assign(tss=4_100_000 + 5000*genes.index).where(genes.chrom == "chr9").dropna().astype(dict(tss=int)).to_csv(path.parent/"genes.tsv", sep="\t", index=False)
+    assert cli("prepare", path) == 2
+    assert "H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like hg38" in only_complaint(capsys.readouterr().err)
+
+def test_all_problems_come_at_once(good, tmp_path, capsys):
+    path = copy(good, tmp_path/"study")
+    for name in ("missing_track", "duplicate_genes", "unknown_chromosome", "misspelt_key"): FAULTS[name][0](path.parent)
+    MORE["misspelt_option"][0](path.parent)
+    edit("study.toml", 'folds = ["1", "2"]', "folds = 7")(path.parent)
+    assert cli("prepare", path) == 2
+    out, err = capsys.readouterr()
+    message = err[err.index("chromexpress: "):]
+    assert out == "" and len(message.splitlines()) == 1 + 5 + 2        # two of them are of one gene table
+    for part in ("no file", "'g008' (line 9)", "(chr77)", "top level plugin", "windw", "[grid] folds = 7"): assert message.count(part) == 1, (part, message)
+    assert not (path.parent/"results").exists()
+
+@pytest.mark.parametrize("first,second,part", [
+    pytest.param("misspelt_option", "misspelt_mark", "'H3K4me' is no assay", marks=bug("configure: a wrong option keeps the model's marks, folds and seeds from being checked")),
+    pytest.param("duplicate_genes", "truncated_bigwig", "the file is truncated", marks=bug("load_study: a wrong gene table keeps the bigWigs from being opened"))])
+def test_one_problem_does_not_hide_another(first, second, part, good, tmp_path, capsys):
+    path = copy(good, tmp_path/"study")
+    for name in (first, second): (FAULTS | MORE)[name][0](path.parent)
+    assert cli("units", path) == 2
+    assert part in capsys.readouterr().err

@@ -1,0 +1,146 @@
+"A study that is small, complete, and known to the last number: 240 genes, two cells, two marks, a profile, and expression made from the marks."
+import contextlib, logging, os, signal, subprocess, sys
+from pathlib import Path
+import numpy as np, pandas as pd, pyBigWig
+from chromexpress.genome import chrom_sizes
+
+HG19 = chrom_sizes("hg19")
+CHROMS = [c for c in HG19 if c != "chrM"]
+PLUGIN = Path(__file__).parent/"plugins"/"profile_ridge.py"
+UNLABELLED = dict(cellA=["g003", "g100", "g239"], cellB=["g100"])   # NA, empty and no number at all in the expression table
+UNSEEN = ["g017", "g200"]                                          # genes at which no CAGE was measured
+
+def toy_genes(n=240) -> pd.DataFrame: # gene_id, chrom, tss (0-based), strand; ten on each of 24 chromosomes, 20 kb apart
+    i = np.arange(n)
+    return pd.DataFrame(dict(gene_id=[f"g{k:03}" for k in i], chrom=[CHROMS[k % 24] for k in i], tss=1_000_000 + 20_000*(i // 24) + 37*i,
+                             strand=np.where(i // 24 % 2, "-", "+")))
+
+def blocks(genes, levels) -> pd.DataFrame: # chrom, start, end, value: three blocks of 2 kb around each TSS; levels are (genes, 3), upstream first
+    rows = [(g.chrom, g.tss - 3000 + 2000*k, g.tss - 1000 + 2000*k, l) for g, of in zip(genes.itertuples(), levels)
+            for k, l in enumerate(of if g.strand == "+" else of[::-1])]
+    t = pd.DataFrame(rows, columns=["chrom", "start", "end", "value"])
+    return t.iloc[np.lexsort((t.start, t.chrom.map(CHROMS.index)))]
+
+def write_bedgraph(path, t): t.to_csv(path, sep="\t", header=False, index=False, float_format="%.9g")
+
+def write_bigwig(path, t, sizes=HG19): # t sorted by chromosome and start, chromosomes in the order of sizes
+    with contextlib.closing(pyBigWig.open(str(path), "w")) as bw:
+        bw.addHeader(list(sizes.items()))
+        for c, r in t.groupby("chrom", sort=False): bw.addEntries([c]*len(r), r.start.tolist(), ends=r.end.tolist(), values=r.value.astype(float).tolist())
+
+def expression_of(levels): # y = 3 + 3 ln(1 + signal at the TSS) − 1.5 ln(1 + signal downstream): exactly linear in what a model sees
+    return 5 + 3*np.log1p(levels[:, 1]) - 1.5*np.log1p(levels[:, 2])
+
+MODELS = """
+[models.ridge]
+marks = ["each", "all"]
+[models.promoter_cnn]
+marks = ["all"]
+epochs = 2
+"""
+
+def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="", out="results", profiles=False) -> Path:
+    """Write the study into `folder`. In cellA expression follows H3K4me3, in cellB H3K27ac; the other mark is noise.
+    A profile, if asked for, is ln(1 + CAGE) = ½ ln(1 + H3K4me3) + ¼ ln(1 + H3K4me3 at the TSS), in blocks of 2 kb."""
+    folder, rng, genes = Path(folder), np.random.default_rng(7), toy_genes()
+    folder.mkdir(parents=True, exist_ok=True)
+    genes.assign(tss=genes.tss + 1).to_csv(folder/"genes.tsv", sep="\t", index=False)
+    levels = {(c, m): np.round(4*rng.gamma(1., 1.5, (240, 3)))/4 for c in ("cellA", "cellB") for m in ("H3K4me3", "H3K27ac")}
+    for (c, m), l in levels.items(): (write_bigwig if (c, m) == ("cellA", "H3K4me3") else write_bedgraph)(folder/f"{c}-{m}.{'bigWig' if (c, m) == ('cellA', 'H3K4me3') else 'bedGraph'}", blocks(genes, l))
+    x = pd.DataFrame(dict(gene_id=genes.gene_id) | {c: np.exp2(expression_of(levels[c, m])) - 1 for c, m in (("cellA", "H3K4me3"), ("cellB", "H3K27ac"))})
+    assert (x[["cellA", "cellB"]] >= 0).all(axis=None)
+    for c, ids in UNLABELLED.items(): x.loc[x.gene_id.isin(ids), c] = np.nan
+    x[x.gene_id != "g100"].to_csv(folder/"rpkm.tsv", sep="\t", index=False, na_rep="NA", float_format="%.12g")
+    if profiles:
+        k4 = np.log1p(levels["cellA", "H3K4me3"])
+        seen = ~genes.gene_id.isin(UNSEEN)
+        write_bedgraph(folder/"cellA-cage.bedGraph", blocks(genes[seen], np.expm1(.5*k4 + .25*k4[:, 1:2])[seen]))
+    (folder/"study.toml").write_text(f"""name = "toy"
+assembly = "hg19"
+out = "{out}"
+{top}
+[genes]
+table = "genes.tsv"
+tss_base = 1
+[expression]
+table = "rpkm.tsv"
+[expression.cells]
+cellA = "cellA"
+cellB = "cellB"
+[tracks.cellA]
+H3K4me3 = "cellA-H3K4me3.bigWig"
+H3K27ac = "cellA-H3K27ac.bedGraph"
+[tracks.cellB]
+H3K4me3 = "cellB-H3K4me3.bedGraph"
+H3K27ac = "cellB-H3K27ac.bedGraph"
+{'''[profiles.cellA]
+cage = {path = "cellA-cage.bedGraph", uncovered = "skip"}''' if profiles else ""}
+[grid]
+models = {models}
+marks = ["all"]
+folds = {folds}
+{tables}""")
+    return folder/"study.toml"
+
+@contextlib.contextmanager
+def quiet_log(): # what `setup_log` changes, put back: handlers of a process live longer than the captured stderr of a test
+    log = logging.getLogger("chromexpress")
+    before = log.handlers[:], log.propagate, log.level
+    log.handlers = []
+    try: yield
+    finally: log.handlers, log.propagate, _ = before; log.setLevel(before[2])
+
+def cli(*args) -> int: # exit status of the command, run in this process
+    from chromexpress.cli import main
+    with quiet_log():
+        try: main([str(a) for a in args])
+        except SystemExit as e: return e.code or 0
+    return 0
+
+HERE = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])] # of `toy` and of the package, for other processes
+ENV = os.environ | dict(OMP_NUM_THREADS="1", CHROMEXPRESS_NO_BARS="1", PYTHONPATH=os.pathsep.join([*HERE, *filter(None, [os.environ.get("PYTHONPATH")])]))
+
+def command(*args, **env) -> subprocess.CompletedProcess: # the command as users run it, in a process of its own
+    return subprocess.run([sys.executable, "-m", "chromexpress.cli", *map(str, args)], capture_output=True, text=True, env=ENV | env, timeout=300)
+
+def killed_at_rename(n, work) -> bool: # whether the process died; False: `work` was over before
+    "Do `work` in a forked process that is killed, with SIGKILL, when it is about to put its n-th file in place (from 0)."
+    if not (pid := os.fork()):
+        real, left = os.replace, [n]
+        def replace(a, b):
+            if not left[0]: os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            real(a, b)
+        os.replace, status = replace, 1
+        try: work(); status = 0
+        finally: os._exit(status)
+    status = os.waitpid(pid, 0)[1]
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the work failed before it was killed"
+    return os.WIFSIGNALED(status)
+
+def files(folder) -> dict: # path below the folder → content, of all files that are not temporary
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file() and ".tmp" not in p.name}
+
+def times(folder, pattern="*") -> dict: # path below the folder → time of change, ns
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(Path(folder).rglob(pattern)) if p.is_file()}
+
+def units_of(path) -> dict: # id → unit
+    from chromexpress.registry import load_study
+    from chromexpress.units import plan_units
+    return plan_units(*load_study(path))
+
+def not_current(path) -> set: # ids of the units that have to be done
+    from chromexpress.units import state
+    return {i for i, u in units_of(path).items() if state(u) != "current"}
+
+def finish(path, jobs=1): # all units and the tables of a study, without figures
+    from chromexpress.batch import collect, run_units
+    from chromexpress.registry import load_study
+    units = units_of(path)
+    with quiet_log():
+        run_units(path, units, jobs, device="cpu")
+        collect(load_study(path)[0], units)
+    return path.parent/"results"
+
+def python(code, *args, **kwargs) -> subprocess.Popen: # some Python in a session of its own, with `toy` to import; arguments are in sys.argv[1:]
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV | kwargs, start_new_session=True)
