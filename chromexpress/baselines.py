@@ -7,14 +7,14 @@ __all__ = ['ridge', 'activity', 'gene_score', 'boosting', 'RidgeOptions', 'ridge
            'ActivityOptions', 'activity_inputs', 'gene_distance', 'size_weight', 'GeneScoreOptions',
            'gene_score_inputs', 'BoostingOptions', 'boosting_fit', 'trees_of', 'boosting_predict']
 
-# %% ../nbs/10_baselines.ipynb #51d02c2e
+# %% ../nbs/10_baselines.ipynb #78e6142f
 from dataclasses import dataclass
 import numpy as np, pandas as pd, torch
 from .core import InputError
-from .data import Data, Model, Task, log_linear, window_inputs
+from .data import Data, Model, Task, check_window, log_linear, window_inputs
 from .tracks import Need, apply_edits, read_windows
 
-# %% ../nbs/10_baselines.ipynb #845844a1
+# %% ../nbs/10_baselines.ipynb #4061ec6a
 @dataclass(frozen=True)
 class RidgeOptions:
     "Options of `ridge`. Raises: InputError unless all penalties are above 0."
@@ -22,8 +22,8 @@ class RidgeOptions:
     bin:int=100 # bp
     alphas:tuple=(1e-4, 1e-3, 1e-2, .03, .1, .3, 1., 3., 10., 100.) # penalties to choose from, per training gene
     def __post_init__(self):
-        Need(self.window, self.bin)
-        if not self.alphas or any(isinstance(a, str) or not a > 0 for a in self.alphas):
+        check_window(self.window, self.bin)
+        if not self.alphas or any(not isinstance(a, (int, float)) or not a > 0 for a in self.alphas):
             raise InputError(f"alphas = {list(self.alphas)}: needs numbers above 0.")
 
 # %% ../nbs/10_baselines.ipynb #ab491209
@@ -99,7 +99,7 @@ def gene_distance(
     last = np.where(plus, genes.end, genes.end + upstream)[:, None]
     return np.maximum(np.maximum(first - centres, centres - last), 0)
 
-# %% ../nbs/10_baselines.ipynb #7f53b6b0
+# %% ../nbs/10_baselines.ipynb #c5bae680
 def size_weight(
     genes:pd.DataFrame, # start, end of all genes of the study
 ) -> np.ndarray: # (genes,) factors
@@ -123,7 +123,7 @@ def gene_score_inputs(
     need, genes, rows = Need(task.options.window, task.options.bin), task.study.genes, np.asarray(rows)
     scales, g = [t.scale for t in task.tracks], genes.iloc[rows]
     x = read_windows(task.folders(), need, task.stores[need], genes, rows)
-    if edits is not None: x = apply_edits(x, g, need, edits, task.run.marks, scales)
+    if edits is not None: x = apply_edits(x, g, need, edits, task.run.marks, scales, task.study.sizes)
     centres = g.tss.to_numpy()[:, None] - need.window//2 + need.bin*(np.arange(need.bins) + .5)
     weights = (np.exp(-gene_distance(centres, g)/5000) + np.exp(-1)) * size_weight(genes)[rows, None]
     score = np.einsum("gb,gbt->gt", weights, np.nan_to_num(x)) / need.bins
@@ -132,9 +132,9 @@ def gene_score_inputs(
 gene_score = Model("gene_score", "a straight line through ArchR's gene score of each mark", GeneScoreOptions,
                    needs=lambda o: [Need(o.window, o.bin)], inputs=gene_score_inputs, fit=ridge_fit, predict=ridge_predict,
                    lacks=lambda study, o: ["gene_score needs the ends of genes: give the columns start and end in [genes]."]
-                   if study.sizes and study.gene_table["table"] and (study.genes.end - study.genes.start <= 1).all() else [])
+                   if "genes" in study.__dict__ and (study.genes.end - study.genes.start <= 1).all() else [])
 
-# %% ../nbs/10_baselines.ipynb #8aa055df
+# %% ../nbs/10_baselines.ipynb #e0b9fbac
 @dataclass(frozen=True)
 class BoostingOptions:
     "Options of `boosting`. Raises: InputError for numbers that make no trees."
@@ -145,7 +145,7 @@ class BoostingOptions:
     leaves:int=15 # of a tree, at most
     patience:int=20 # trees without a better validation loss
     def __post_init__(self):
-        Need(self.window, self.bin)
+        check_window(self.window, self.bin)
         if min(self.trees, self.patience) < 1 or self.leaves < 2 or not self.lr > 0:
             raise InputError(f"trees = {self.trees}, patience = {self.patience}, leaves = {self.leaves}, lr = {self.lr}: "
                              "need trees and patience ≥ 1, leaves ≥ 2, lr > 0.")
