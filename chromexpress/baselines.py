@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ridge', 'activity', 'gene_score', 'boosting', 'RidgeOptions', 'ridge_path', 'ridge_fit', 'ridge_predict',
            'ActivityOptions', 'activity_inputs', 'gene_distance', 'size_weight', 'GeneScoreOptions',
-           'gene_score_inputs', 'BoostingOptions', 'boosting_fit', 'trees_of', 'boosting_predict']
+           'gene_score_inputs', 'BoostingOptions', 'trees_of', 'boosting_fit', 'boosting_predict']
 
 # %% ../nbs/10_baselines.ipynb #78e6142f
 from dataclasses import dataclass
@@ -71,11 +71,12 @@ def ridge_predict(
 ridge = Model("ridge", "ridge regression on the log signal of every bin", RidgeOptions,
               needs=lambda o: [Need(o.window, o.bin)], inputs=window_inputs, fit=ridge_fit, predict=ridge_predict)
 
-# %% ../nbs/10_baselines.ipynb #52cb34a6
+# %% ../nbs/10_baselines.ipynb #b52a3d1a
 @dataclass(frozen=True)
 class ActivityOptions(RidgeOptions):
     "Options of `activity`: as for `ridge`."
 
+# %% ../nbs/10_baselines.ipynb #9745f5e5
 def activity_inputs(
     task:Task, # which run
     rows, # (n,) which genes
@@ -84,6 +85,7 @@ def activity_inputs(
     "The mean log signal of each track."
     return dict(signal=window_inputs(task, rows, edits)["signal"].mean(1, keepdims=True))
 
+# %% ../nbs/10_baselines.ipynb #876cec2e
 activity = Model("activity", "a straight line through the mean log signal of each mark", ActivityOptions,
                  needs=lambda o: [Need(o.window, o.bin)], inputs=activity_inputs, fit=ridge_fit, predict=ridge_predict)
 
@@ -99,7 +101,7 @@ def gene_distance(
     last = np.where(plus, genes.end, genes.end + upstream)[:, None]
     return np.maximum(np.maximum(first - centres, centres - last), 0)
 
-# %% ../nbs/10_baselines.ipynb #c5bae680
+# %% ../nbs/10_baselines.ipynb #7f930d29
 def size_weight(
     genes:pd.DataFrame, # start, end of all genes of the study
 ) -> np.ndarray: # (genes,) factors
@@ -108,12 +110,14 @@ def size_weight(
     spread = inverse.max() - inverse.min()
     return 1 + inverse * 4 / spread if spread > 0 else np.ones(len(genes))
 
+# %% ../nbs/10_baselines.ipynb #095068a8
 @dataclass(frozen=True)
 class GeneScoreOptions(RidgeOptions):
     "Options of `gene_score`."
     window:int=200_000 # bp around the TSS
     bin:int=500 # bp
 
+# %% ../nbs/10_baselines.ipynb #96b66b8d
 def gene_score_inputs(
     task:Task, # which run
     rows, # (n,) which genes
@@ -129,12 +133,17 @@ def gene_score_inputs(
     score = np.einsum("gb,gbt->gt", weights, np.nan_to_num(x)) / need.bins
     return dict(signal=log_linear(score[:, None], scales))
 
-gene_score = Model("gene_score", "a straight line through ArchR's gene score of each mark", GeneScoreOptions,
-                   needs=lambda o: [Need(o.window, o.bin)], inputs=gene_score_inputs, fit=ridge_fit, predict=ridge_predict,
-                   lacks=lambda study, o: ["gene_score needs the ends of genes: give the columns start and end in [genes]."]
-                   if "genes" in study.__dict__ and (study.genes.end - study.genes.start <= 1).all() else [])
+# %% ../nbs/10_baselines.ipynb #33c703e2
+def _lacks_ends(study, options):
+    "What a study lacks for gene scores."
+    if "genes" not in study.__dict__ or (study.genes.end - study.genes.start > 1).any(): return []
+    return ["gene_score needs the ends of genes: give the columns start and end in [genes]."]
 
-# %% ../nbs/10_baselines.ipynb #e0b9fbac
+gene_score = Model("gene_score", "a straight line through ArchR's gene score of each mark", GeneScoreOptions,
+                   needs=lambda o: [Need(o.window, o.bin)], inputs=gene_score_inputs, fit=ridge_fit,
+                   predict=ridge_predict, lacks=_lacks_ends)
+
+# %% ../nbs/10_baselines.ipynb #e6844932
 @dataclass(frozen=True)
 class BoostingOptions:
     "Options of `boosting`. Raises: InputError for numbers that make no trees."
@@ -147,33 +156,37 @@ class BoostingOptions:
     def __post_init__(self):
         check_window(self.window, self.bin)
         if min(self.trees, self.patience) < 1 or self.leaves < 2 or not self.lr > 0:
-            raise InputError(f"trees = {self.trees}, patience = {self.patience}, leaves = {self.leaves}, lr = {self.lr}: "
-                             "need trees and patience ≥ 1, leaves ≥ 2, lr > 0.")
+            raise InputError(f"trees = {self.trees}, patience = {self.patience}, leaves = {self.leaves}, "
+                             f"lr = {self.lr}: need trees and patience ≥ 1, leaves ≥ 2, lr > 0.")
 
-def boosting_fit(
-    task:Task, # its options
-    data:Data, # inputs flattened to features
-) -> dict: # the trees as arrays
-    "Fit boosted trees on the training genes, stopped by the validation genes."
-    from sklearn.ensemble import HistGradientBoostingRegressor
-    o, flat = task.options, data.x["signal"].reshape(len(data.y), -1)
-    train, valid = data.rows("train"), data.rows("valid")
-    est = HistGradientBoostingRegressor(max_iter=o.trees, learning_rate=o.lr, max_leaf_nodes=o.leaves, l2_regularization=1.,
-                                        early_stopping=True, n_iter_no_change=o.patience, random_state=task.run.random_seed % 2**32)
-    est.fit(flat[train], data.y[train], X_val=flat[valid], y_val=data.y[valid])
-    return trees_of(est)
-
-# %% ../nbs/10_baselines.ipynb #d614db9f
+# %% ../nbs/10_baselines.ipynb #66323cf1
 def trees_of(
     est, # a fitted HistGradientBoostingRegressor
 ) -> dict: # arrays: value, feature, threshold, left, right, leaf of all nodes; first node of each tree; base
     "The trees of a boosted model as arrays."
     nodes = [p[0].nodes for p in est._predictors]
     every = np.concatenate(nodes)
-    names = dict(value="value", feature="feature_idx", threshold="num_threshold", left="left", right="right", leaf="is_leaf")
+    names = dict(value="value", feature="feature_idx", threshold="num_threshold", left="left", right="right",
+                 leaf="is_leaf")
     first, base = np.cumsum([0] + [len(n) for n in nodes]), np.asarray(est._baseline_prediction).ravel()
     return {k: every[v].copy() for k, v in names.items()} | dict(first=first, base=base)
 
+# %% ../nbs/10_baselines.ipynb #4615e886
+def boosting_fit(
+    task:Task, # its options, and the seed of its run
+    data:Data, # inputs (genes, …) flattened to features
+) -> dict: # the trees as arrays
+    "Fit boosted trees on the training genes, stopped by the validation genes."
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    o, flat = task.options, data.x["signal"].reshape(len(data.y), -1)
+    train, valid = data.rows("train"), data.rows("valid")
+    est = HistGradientBoostingRegressor(
+        max_iter=o.trees, learning_rate=o.lr, max_leaf_nodes=o.leaves, l2_regularization=1., early_stopping=True,
+        n_iter_no_change=o.patience, random_state=task.run.random_seed % 2**32)
+    est.fit(flat[train], data.y[train], X_val=flat[valid], y_val=data.y[valid])
+    return trees_of(est)
+
+# %% ../nbs/10_baselines.ipynb #4aafb1ef
 def boosting_predict(
     fitted:dict, # from `boosting_fit`
     x:dict, # inputs, genes first
@@ -190,5 +203,7 @@ def boosting_predict(
         y += fitted["value"][at]
     return y
 
-boosting = Model("boosting", "gradient-boosted trees on bins of 500 bp", BoostingOptions, needs=lambda o: [Need(o.window, o.bin)],
-                 inputs=window_inputs, fit=boosting_fit, predict=boosting_predict)
+# %% ../nbs/10_baselines.ipynb #08d35ef8
+boosting = Model("boosting", "gradient-boosted trees on bins of 500 bp", BoostingOptions,
+                 needs=lambda o: [Need(o.window, o.bin)], inputs=window_inputs, fit=boosting_fit,
+                 predict=boosting_predict)
