@@ -6,8 +6,8 @@
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
            'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #5891381a
-import html, json, multiprocessing, os, time
+# %% ../nbs/50_batch.ipynb #599526fa
+import html, json, multiprocessing, os, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -67,16 +67,22 @@ def run_notebook(
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #0c8fa8f8
+# %% ../nbs/50_batch.ipynb #8bf63aa6
 @lru_cache(maxsize=1)
 def _planned(study_path, stamp):
     "The units of a study, planned once per process."
     return plan_units(*load_study(study_path))
 
 def _start_worker(threads):
-    "What a worker process begins with."
+    "What a worker process begins with; it ends when the process that started it is gone."
     setup_log("WARNING")
     torch.set_num_threads(threads)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+def _end_with(parent):
+    "Leave as soon as the parent process is another one: it was killed."
+    while os.getppid() == parent: time.sleep(.5)
+    os._exit(1)
 
 def _work(study_path, stamp, unit_id, identity, device, every):
     "Do one unit in a worker; the seconds it took."

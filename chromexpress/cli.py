@@ -21,21 +21,22 @@ def command(
     COMMANDS[f.__name__.rstrip("_").replace("_", "-")] = f
     return f
 
-# %% ../nbs/51_cli.ipynb #cebf88c5
+# %% ../nbs/51_cli.ipynb #1e06c78d
 def parser_of(
     name:str, # of a command
     f, # its function
 ) -> argparse.ArgumentParser: # its parser
     "The parser of a command."
-    p = argparse.ArgumentParser(prog=f"chromexpress {name}", description=f.__doc__,
-                                formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    p = argparse.ArgumentParser(prog=f"chromexpress {name}", description=f.__doc__)
     doc = docments(f, returns=False)
     for k, v in inspect.signature(f).parameters.items():
         text, flag = (doc[k] or "").replace("%", "%%"), "--" + k.replace("_", "-")
         letters = "N" if v.annotation is int else "TEXT"
         if v.default is inspect.Parameter.empty: p.add_argument(k, type=v.annotation, help=text)
         elif v.annotation is bool: p.add_argument(flag, action="store_true", help=text)
-        else: p.add_argument(flag, type=v.annotation, default=v.default, help=text, metavar=letters)
+        else:
+            text += f" (default: {v.default})" if v.default != "" else ""
+            p.add_argument(flag, type=v.annotation, default=v.default, help=text, metavar=letters)
     return p
 
 # %% ../nbs/51_cli.ipynb #f38cda6c
@@ -82,11 +83,11 @@ def prepare(study:str, # the study file
     n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
 
-# %% ../nbs/51_cli.ipynb #4d57f076
+# %% ../nbs/51_cli.ipynb #9da06694
 def _chosen(units, **only):
     "The units that are left when the runs are narrowed to names separated by commas."
     from chromexpress.units import choose
-    return choose(units, {k: [w for w in names.split(",") if w] for k, names in only.items()})
+    return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
 
 # %% ../nbs/51_cli.ipynb #aa4eb684
 @command

@@ -12,9 +12,10 @@ from .core import InputError
 from .data import Model, NetworkOptions, window_inputs
 from .tracks import Need
 
-# %% ../nbs/11_promoter_cnn.ipynb #3b661432
+# %% ../nbs/11_promoter_cnn.ipynb #33b8cbfa
 def conv_block(
-    c_in:int, c_out:int, # channels
+    c_in:int, # channels of the input
+    c_out:int, # channels of the output
     kernel:int, # bins
     pool:int, # bins
     dropout:float, # probability

@@ -87,7 +87,7 @@ class Configured:
     def config(self): # hash of the base model and all its options
         return digest(dict(base=self.model.name, **asdict(self.options)))
 
-# %% ../nbs/19_registry.ipynb #3a6a0138
+# %% ../nbs/19_registry.ipynb #acffced0
 def configure(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
@@ -97,6 +97,7 @@ def configure(
     for name in study.models:
         if name not in names: problems.add(f"[models.{name}]: not in [grid] models{suggest(name, names)}")
     for name in names:
+        if not isinstance(name, str): problems.add(f"[grid] models: {name!r} needs to be the name of a model."); continue
         table = study.models.get(name, {})
         table = dict(table) if isinstance(table, dict) else {}
         base, own = table.pop("base", name), {k: table.pop(k, grid[k]) for k in ("marks", "folds", "seeds")}
@@ -106,7 +107,6 @@ def configure(
         with problems.gather():
             options = make_options(MODELS[base], table, f"[models.{name}]")
             found[name] = Configured(name, MODELS[base], options, *_check_grid(study, name, **own))
-            for lack in MODELS[base].lacks(study, options): problems.add(f"[models.{name}]: {lack}")
     return found
 
 # %% ../nbs/19_registry.ipynb #88669164
@@ -151,7 +151,7 @@ def check_tracks(
                 open_source(t.path, study.sizes, used, t.kind)
     finally: log.disabled = muted
 
-# %% ../nbs/19_registry.ipynb #a43a96b9
+# %% ../nbs/19_registry.ipynb #d511ee4e
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -160,11 +160,14 @@ def load_study(
     study = parse_study(path, problems)
     load_plugins(study, problems)
     models = configure(study, problems)
-    read = study.gene_table["table"] and study.sizes and study.gene_table["tss_base"] is not None
-    if read:
+    there = lambda file: file is not None and Path(file).exists()
+    if there(study.gene_table["table"]) and study.sizes and study.gene_table["tss_base"] is not None:
         with problems.gather(): study.genes; check_tracks(study, problems)
     if "genes" in study.__dict__:
-        with problems.gather(): study.expression if study.expression_table.get("path", True) else None
+        with problems.gather(): study.expression if not study.expression_table or there(study.expression_table["path"]) else None
+    if "genes" in study.__dict__:
+        for m in models.values():
+            for lack in m.model.lacks(study, m.options): problems.add(f"[models.{m.name}]: {lack}")
     if "expression" in study.__dict__ and not problems.found:
         with problems.gather(): study.folds
         for m in models.values() if "folds" in study.__dict__ else ():

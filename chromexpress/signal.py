@@ -40,7 +40,7 @@ class BigWig:
         except RuntimeError:
             raise InputError(f"{self.path}: damaged at {chrom}:{start}-{end}; copy or download it again.") from None
 
-# %% ../nbs/02_signal.ipynb #35f26925
+# %% ../nbs/02_signal.ipynb #7763d12d
 def read_intervals(
     path, # a bedGraph or narrowPeak file, plain or .gz
     value:int, # the column of the number, from 0: 3 in a bedGraph, 6 in a narrowPeak
@@ -55,8 +55,9 @@ def read_intervals(
     for name, col in dict(start=1, end=2, value=value).items():
         frame[name] = pd.to_numeric([r[col] for _, r in found], errors="coerce")
     bad = ~np.isfinite(frame[["start", "end", "value"]]).all(axis=1) | (frame.start < 0) | (frame.end <= frame.start)
+    bad |= (frame.start % 1 > 0) | (frame.end % 1 > 0)
     if bad.any():
-        raise InputError(f"{path}, line {frame.line[bad].iloc[0]}: needs 0 ≤ start < end and a number in "
+        raise InputError(f"{path}, line {frame.line[bad].iloc[0]}: needs 0 ≤ start < end in whole bases and a number in "
                          f"column {value+1} ({bad.sum()} such lines).")
     return frame.astype(dict(start=np.int64, end=np.int64, value=np.float32))
 
@@ -70,9 +71,10 @@ def _lines(path):
         raise InputError(f"{path}: the gzip stream ends early or is damaged; copy or download it again.") from None
     except UnicodeDecodeError: raise InputError(f"{path}: not a text file.") from None
 
-# %% ../nbs/02_signal.ipynb #1bfd9dc8
+# %% ../nbs/02_signal.ipynb #8334ed95
 def max_of_overlaps(
-    start, end, # (peaks,) 0-based half-open
+    start, # (peaks,) 0-based, inclusive
+    end, # (peaks,) exclusive
     value, # (peaks,) signal
 ): # start, end, value of disjoint pieces, sorted
     "Disjoint pieces that carry the maximum of the intervals which cover them."
@@ -164,7 +166,7 @@ def source_kind(
     raise InputError(f"{path}: cannot tell the format from the name; "
                      f"end it in {', '.join(e for v in KINDS.values() for e in v)}, or give kind.")
 
-# %% ../nbs/02_signal.ipynb #d4ee987f
+# %% ../nbs/02_signal.ipynb #78eeb13d
 def open_source(
     path, # a bigWig, bedGraph(.gz), narrowPeak(.gz), or a folder of per-region .npy
     sizes:dict, # chromosome → length, bp
@@ -175,6 +177,8 @@ def open_source(
     "Open a signal file of any kind and check it against the assembly. Raises: InputError."
     if not Path(path).exists(): raise InputError(f"{path}: no such file.")
     kind = source_kind(path, kind)
+    if Path(path).is_dir() != (kind == "npy"):
+        raise InputError(f"{path}: this is a {'folder' if Path(path).is_dir() else 'file'}, and {kind} needs the other.")
     if kind == "bigwig": source = BigWig(path)
     elif kind == "npy": source = RegionArrays(path, row)
     else: source = Intervals(path, peaks=kind == "narrowpeak")
@@ -281,7 +285,7 @@ def _check_finite(values, offsets, source, regions):
     raise InputError(f"{getattr(source, 'path', 'signal')}: infinite values in {r.chrom}:{r.start}-{r.end}; "
                      "a track must be finite.")
 
-# %% ../nbs/02_signal.ipynb #168d3832
+# %% ../nbs/02_signal.ipynb #0e5ec805
 def running_integral(
     source, # from `open_source`
     chrom:str, # which chromosome
@@ -296,6 +300,7 @@ def running_integral(
         seen = source.read(chrom, lo, min(lo + chunk, size))
         gap = np.isnan(seen)
         x = (~gap if coverage else np.where(gap, fill, seen)).astype(float)
+        if np.isinf(x).any(): raise InputError(f"{source.path}: infinite values in {chrom}; a track must be finite.")
         at = np.flatnonzero(np.diff(x, prepend=np.nan if last is None else last))
         corners.append(at + lo); values.append(x[at]); last = x[-1]
     at = np.append(np.concatenate(corners), size)

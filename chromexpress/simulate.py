@@ -6,10 +6,10 @@
 __all__ = ['CHROMS', 'SLOT', 'BIN', 'FLANK', 'Mark', 'MARKS', 'SHARED', 'PARTS', 'SD', 'SILENT', 'NOISE', 'SHARES', 'SHAPES',
            'REACH', 'GRID', 'Cell', 'RANGES', 'DEFINITIONS', 'rng_of', 'draw', 'gene_counts', 'lay_genes',
            'lay_fragments', 'lay_contacts', 'lay_enhancers', 'promoter_activity', 'enhancer_activity', 'spline',
-           'knots_of', 'explained', 'scale_parts', 'express', 'observe', 'follow', 'bump', 'edge', 'add_shape',
-           'mark_rate', 'write_bigwig', 'read_activity', 'oracle', 'r2', 'gtf_lines', 'study_toml', 'claim',
-           'make_cell', 'sample_mark', 'element_table', 'oracle_table', 'mark_table', 'summarise', 'flat', 'outside',
-           'write_inputs', 'write_truth', 'simulate', 'summary']
+           'explained', 'scale_parts', 'express', 'observe', 'follow', 'add_shape', 'mark_rate', 'write_bigwig',
+           'read_activity', 'oracle', 'gtf_lines', 'study_toml', 'claim', 'make_cell', 'sample_mark', 'element_table',
+           'oracle_table', 'mark_table', 'summarise', 'flat', 'outside', 'write_inputs', 'write_truth', 'simulate',
+           'summary']
 
 # %% ../nbs/08_simulate.ipynb #ecfdf0bb
 import json, re
@@ -126,8 +126,9 @@ def lay_enhancers(
     out.insert(0, "element_id", [f"SIME{i:06d}" for i in range(1, len(out) + 1)])
     return out
 
-# %% ../nbs/08_simulate.ipynb #02e8dd33
+# %% ../nbs/08_simulate.ipynb #f706f3e2
 Mark = namedtuple("Mark", "loading level spread effect background")
+Mark.__doc__ = "How a mark follows the promoter's activity, what it does to expression, and its background."
 MARKS = dict( # study order; level and spread of the activity; background in reads per bin
     H3K4me1 =Mark( .58, 1.3, .70,  .10, .03),
     H3K4me3 =Mark( .90, 2.0, 1.0,  .40, .02),
@@ -161,7 +162,7 @@ def enhancer_activity(
     "Noise-free activity of every enhancer; about one in ten is silent in a cell."
     return np.maximum(0, 1.2 + .9*draw(n, SHARED["enhancer"], seed, "enhancer", cell))
 
-# %% ../nbs/08_simulate.ipynb #2f14ac5d
+# %% ../nbs/08_simulate.ipynb #6db86414
 def spline(
     x:np.ndarray, # (n,) values
     knots, # inner knots
@@ -171,7 +172,7 @@ def spline(
     u, k = (np.asarray(x)[:, None] - mid)/scale, (np.asarray(knots) - mid)/scale
     return np.hstack([u, u**2, u**3, np.maximum(0, u - k)**3])
 
-def knots_of(x, n=4): return np.unique(np.quantile(x, np.linspace(0, 1, n + 2)[1:-1]))
+def _knots_of(x, n=4): return np.unique(np.quantile(x, np.linspace(0, 1, n + 2)[1:-1]))
 
 PARTS = dict(P="promoter", C="contact", D="proximal")
 
@@ -181,7 +182,7 @@ def explained(
     "How much of the noise-free expression each part carries."
     f, fit = parts.f.values, {}
     for part, name in PARTS.items():
-        X = np.c_[np.ones(len(f)), spline(parts[part].values, knots_of(parts[part]))]
+        X = np.c_[np.ones(len(f)), spline(parts[part].values, _knots_of(parts[part]))]
         fit[name] = (X @ np.linalg.lstsq(X, f, rcond=None)[0]).var()/f.var()
     out = pd.DataFrame(dict(part=list(fit), r2=list(fit.values())))
     return out.assign(share=out.r2/out.r2.sum())
@@ -240,18 +241,18 @@ def follow(
     m, f = MARKS["H3K36me3"], np.asarray(f)
     return np.maximum(0, m.level + m.spread*((f - f.mean())/f.std() + draw(len(f), SHARED["promoter"], seed, "H3K36me3", cell)))
 
-# %% ../nbs/08_simulate.ipynb #fc320145
-def bump(x, at, width): return np.exp(-.5*((x - at)/width)**2)
-def edge(x, at, width): return 1/(1 + np.exp(-np.clip((x - at)/width, -40, 40)))
+# %% ../nbs/08_simulate.ipynb #d318d137
+def _bump(x, at, width): return np.exp(-.5*((x - at)/width)**2)
+def _edge(x, at, width): return 1/(1 + np.exp(-np.clip((x - at)/width, -40, 40)))
 
 SHAPES = dict( # (x: bp downstream of the TSS, length: bp of the gene or half the domain) → relative height
-    H3K4me1 =lambda x, length: .8*bump(x, -1700, 450) + bump(x, 2000, 500),
-    H3K4me3 =lambda x, length: .6*bump(x, -350, 200) + bump(x, 450, 400),
-    H3K9me3 =lambda x, length: edge(x, -length, 800)*edge(-x, -length, 800),
-    H3K27me3=lambda x, length: edge(x, -length, 500)*edge(-x, -length, 500)*(1 - .3*bump(x, 0, 300)),
-    H3K36me3=lambda x, length: edge(x, 2_000 + .135*length, 650)*edge(-x, -length, 300)*edge(x, 2_150, 50),
-    H3K27ac =lambda x, length: .8*bump(x, -450, 250) + bump(x, 500, 450),
-    H3K9ac  =lambda x, length: .4*bump(x, -300, 200) + bump(x, 650, 350))
+    H3K4me1 =lambda x, length: .8*_bump(x, -1700, 450) + _bump(x, 2000, 500),
+    H3K4me3 =lambda x, length: .6*_bump(x, -350, 200) + _bump(x, 450, 400),
+    H3K9me3 =lambda x, length: _edge(x, -length, 800)*_edge(-x, -length, 800),
+    H3K27me3=lambda x, length: _edge(x, -length, 500)*_edge(-x, -length, 500)*(1 - .3*_bump(x, 0, 300)),
+    H3K36me3=lambda x, length: _edge(x, 2_000 + .135*length, 650)*_edge(-x, -length, 300)*_edge(x, 2_150, 50),
+    H3K27ac =lambda x, length: .8*_bump(x, -450, 250) + _bump(x, 500, 450),
+    H3K9ac  =lambda x, length: .4*_bump(x, -300, 200) + _bump(x, 650, 350))
 REACH = dict(H3K9me3=FLANK, H3K27me3=FLANK, H3K36me3=40_000) # bp from the TSS at which the shape has ended; 5 kb for the others
 
 # %% ../nbs/08_simulate.ipynb #b3b7f25b
@@ -271,7 +272,7 @@ def add_shape(
     ok = (bins >= 0) & (bins < len(rate))
     rate += np.bincount(bins[ok], y[ok], len(rate))
 
-# %% ../nbs/08_simulate.ipynb #e05f34e7
+# %% ../nbs/08_simulate.ipynb #40326f5d
 def mark_rate(
     mark:str, # which mark
     size:int, # bp of the chromosome
@@ -283,7 +284,7 @@ def mark_rate(
     sign, length = np.where(genes.strand == "+", 1, -1), genes.end - genes.start if mark == "H3K36me3" else genes.domain
     add_shape(rate, genes.tss, sign, np.expm1(genes.activity), SHAPES[mark], REACH.get(mark, 5_000), length)
     tall = dict(H3K27ac=enhancers.activity, H3K4me1=.5 + .6*enhancers.activity).get(mark)
-    if tall is not None: add_shape(rate, (enhancers.start + enhancers.end)//2, np.ones(len(enhancers)), np.expm1(tall), lambda x, _: bump(x, 0, 350), 1_500)
+    if tall is not None: add_shape(rate, (enhancers.start + enhancers.end)//2, np.ones(len(enhancers)), np.expm1(tall), lambda x, _: _bump(x, 0, 350), 1_500)
     return rate
 
 # %% ../nbs/08_simulate.ipynb #710f446a
@@ -317,7 +318,7 @@ def read_activity(
     weight = shape/(m.background + np.expm1(m.level)*shape)
     return np.log1p(np.maximum(((counts[bins] - m.background)*weight).sum(1)/(shape*weight).sum(1), -.5))
 
-# %% ../nbs/08_simulate.ipynb #80b44a2b
+# %% ../nbs/08_simulate.ipynb #8edcb437
 def oracle(
     read:np.ndarray, # (cells × genes, features) readings
     z:np.ndarray, # (cells × genes,) noise-free log2 RPKM
@@ -325,15 +326,15 @@ def oracle(
     fold:np.ndarray, # (cells × genes,) 0 … 9
 ) -> np.ndarray: # (cells × genes,) predictions for unseen genes
     "Cross-validated predictions of the measured expression by someone who knows the model."
-    X, hat = np.hstack([np.ones((len(z), 1))] + [spline(r, knots_of(r)) for r in read.T]), np.full(len(y), np.nan)
+    X, hat = np.hstack([np.ones((len(z), 1))] + [spline(r, _knots_of(r)) for r in read.T]), np.full(len(y), np.nan)
     for k in np.unique(fold):
         train = fold != k
         index = X @ np.linalg.lstsq(X[train], z[train], rcond=None)[0]
-        S = np.c_[np.ones(len(y)), spline(np.clip(index, *np.quantile(index[train], [.002, .998])), knots_of(index[train]))]
+        S = np.c_[np.ones(len(y)), spline(np.clip(index, *np.quantile(index[train], [.002, .998])), _knots_of(index[train]))]
         hat[~train] = S[~train] @ np.linalg.lstsq(S[train], y[train], rcond=None)[0]
     return hat
 
-def r2(y, hat): return float(1 - ((y - hat)**2).sum()/((y - y.mean())**2).sum())
+def _r2(y, hat): return float(1 - ((y - hat)**2).sum()/((y - y.mean())**2).sum())
 
 # %% ../nbs/08_simulate.ipynb #037dac5e
 def gtf_lines(
@@ -422,8 +423,9 @@ def claim(
     else: write_json(mark, params)
     return out
 
-# %% ../nbs/08_simulate.ipynb #c0584e48
+# %% ../nbs/08_simulate.ipynb #1981d13e
 Cell = namedtuple("Cell", "name activity height parts mark_effect enhancer_effect rpkm read")
+Cell.__doc__ = "A simulated cell: its noise-free truth, its measured expression, and what was read from its tracks."
 
 def make_cell(
     name:str, # the cell
@@ -469,7 +471,7 @@ def element_table(
         activity=cell.height, effect=cell.enhancer_effect)
     return pd.concat([prom, enh[prom.columns]], ignore_index=True)
 
-# %% ../nbs/08_simulate.ipynb #291eab4d
+# %% ../nbs/08_simulate.ipynb #243f84fd
 def oracle_table(
     cells:list, # of Cell, with readings
     genes:pd.DataFrame, # gene frame
@@ -490,7 +492,7 @@ def mark_table(
     rows = []
     for c in cells:
         y, hats = np.log2(c.rpkm + 1), said[said.cell == c.name]
-        rows += [(c.name, m, c.mark_effect.get(m, np.nan), r2(y, hats[m].values), np.corrcoef(y, hats[m])[0, 1]) for m in [*MARKS, "all"]]
+        rows += [(c.name, m, c.mark_effect.get(m, np.nan), _r2(y, hats[m].values), np.corrcoef(y, hats[m])[0, 1]) for m in [*MARKS, "all"]]
     return pd.DataFrame(rows, columns=["cell", "mark", "effect", "oracle_r2", "oracle_r"])
 
 # %% ../nbs/08_simulate.ipynb #a30ceeac

@@ -125,11 +125,12 @@ def _balanced(counts:pd.Series, present:list, both_halves:bool, k:int, valid_sha
         folds.append(Fold(g, [c for c in present if c not in valid and c not in groups[g]], [c for c in present if c in valid], groups[g]))
     return folds
 
-# %% ../nbs/06_splits.ipynb #b48d3a97
+# %% ../nbs/06_splits.ipynb #b4b0afd6
 def _explicit(counts:pd.Series, present:list, folds:list) -> list[Fold]: # [{name, train, valid, test}] as the study gives them
     keys, known, problems, made = ("name", "train", "valid", "test"), list(counts.index), Problems("[splits]"), []
     if not folds: raise InputError("[splits] scheme 'explicit' needs folds = [{name = …, train = […], valid = […], test = […]}].")
     for i, f in enumerate(folds, 1):
+        if not isinstance(f, dict): problems.add(f"fold {i}: {f!r} needs to be a table of {', '.join(keys)}."); continue
         name, found = f"fold {f.get('name', i)}", len(problems.found)
         for key in f:
             if key not in keys: problems.add(f"{name}: {key!r} is not a key of a fold{suggest(key, keys)}")

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'GENE_COLUMNS', 'Key', 'read_keys', 'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #ca3f3054
+# %% ../nbs/07_study.ipynb #11d020d4
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, Problems, suggest
+from .core import InputError, Problems, atomic, suggest
 from .expression import TRANSFORMS, read_expression
 from .genome import ASSEMBLIES, chrom_sizes, read_genes
 from .signal import KINDS
@@ -107,7 +107,7 @@ def read_keys(
             problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #d71db0bd
+# %% ../nbs/07_study.ipynb #ad1f608c
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -148,8 +148,8 @@ class Study:
         if self.assembly == "mm10" and self.splits["scheme"] == "published":
             raise InputError('[splits] scheme = "published": these groups are of human chromosomes; '
                              'use scheme = "balanced" for mm10.')
-        labelled = set(self.expression.gene_id[self.expression.y.notna()])
-        counts = self.genes[self.genes.gene_id.isin(labelled)].chrom.value_counts()
+        labelled = self.expression.gene_id[self.expression.y.notna()] if self.expression_table else self.genes.gene_id
+        counts = self.genes[self.genes.gene_id.isin(set(labelled))].chrom.value_counts()
         return {f.name: f for f in make_folds(counts, list(dict.fromkeys(self.genes.chrom)), **self.splits)}
 
     @property
@@ -189,13 +189,13 @@ def parse_study(
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
                  tracks, profiles, splits, models, grid, tuple(map(str, top["plugins"])))
 
-# %% ../nbs/07_study.ipynb #62e83d1f
+# %% ../nbs/07_study.ipynb #c57758d3
 _TABLES = ("genes", "expression", "tracks", "profiles", "splits", "models", "grid")
 
 def _read_toml(path):
     "The content of a TOML file."
     try: return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise InputError(f"{path}: no such study file; `chromexpress new-study` writes a template.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: not valid TOML: {e}.") from None
@@ -224,7 +224,7 @@ def _names(table, key, where, problems):
             if k not in GENE_COLUMNS: problems.add(f"{where} {k}: no such key{suggest(k, GENE_COLUMNS)}")
     return {} if wrong else names
 
-# %% ../nbs/07_study.ipynb #455d910b
+# %% ../nbs/07_study.ipynb #196c848c
 def _read_tracks(raw, table, here, problems):
     "cell → assay → Track, from [tracks.<cell>] or [profiles.<cell>]."
     cells, found = raw.get(table, {}), {}
@@ -237,9 +237,9 @@ def _read_tracks(raw, table, here, problems):
             where = f"[{table}.{cell}] {assay}"
             if "+" in assay or "/" in assay: problems.add(f"{where}: an assay's name may not contain + or /.")
             t = read_keys(v if isinstance(v, dict) else dict(path=v), TRACK_KEYS, where, problems)
-            path = here(where, t["path"])
+            path, good = here(where, t["path"]), all(t[k.name] in (k.default, *k.choices) for k in TRACK_KEYS if k.choices)
             with problems.gather():
-                if path: found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path))
+                if path and good: found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path))
     return found
 
 def _check_cells(expression, tracks, problems):
@@ -250,7 +250,7 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #622eaec2
+# %% ../nbs/07_study.ipynb #002bd1d6
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
@@ -263,8 +263,7 @@ def new_study(
         for k in [k for k in KEYS if k.table == table]:
             text += f"{'' if k.default is REQUIRED else '# '}{k.name} = {k.example}".ljust(34) + f" # {k.help}\n"
         text += _OWN_NAMES.get(table, "")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    with atomic(path) as tmp: tmp.write_text(text, encoding="utf-8")
     return path
 
 _OWN_NAMES = {                                                   # the tables whose keys are the user's own names

@@ -114,7 +114,7 @@ def regions_of(
     if need.regions not in (others or {}): raise InputError(f"no regions named {need.regions!r} in this study.")
     return check_columns(others[need.regions], ["gene_id", "chrom", "start", "end"], need.regions)
 
-# %% ../nbs/03_tracks.ipynb #ab51e0bb
+# %% ../nbs/03_tracks.ipynb #53bb9be2
 def fill(
     track:Track, # what to bin
     stores, # Needs, or INTEGRAL; those that are current are left alone
@@ -127,6 +127,7 @@ def fill(
     "Bin one track into all stores that are missing or stale. Raises: InputError for a source that is wrong."
     todo = [s for s in stores if not is_current(folder, s, made_from)]
     if not todo: return []
+    for left in sorted(Path(folder).rglob(".*.tmp*")): left.unlink()          # of a process that was killed
     windows = {s: regions_of(s, genes, others) for s in todo if s != INTEGRAL}
     used = list(dict.fromkeys(c for r in windows.values() for c in r.chrom)) or list(dict.fromkeys(genes.chrom))
     source, desc = open_source(track.path, sizes, used, track.kind, track.row), f"{track.cell} {track.assay}"
@@ -189,15 +190,18 @@ def _largest(b):
     x = np.abs(np.nan_to_num(b.values.ravel()))
     return np.maximum.reduceat(x, b.offsets[:-1]) if len(x) else np.zeros(0)
 
-# %% ../nbs/03_tracks.ipynb #32dfda7a
+# %% ../nbs/03_tracks.ipynb #41014625
 def _fill_integral(track, chroms, source, sizes, folder, made_from):
     "Write the running integrals of the chromosomes in use, and their sidecar."
     path, side = store_paths(folder, INTEGRAL)
     side.unlink(missing_ok=True)
+    total = 0.
     for c in chroms:
         for what in ["signal"] + ["cover"]*(track.uncovered == "skip"):
             at, sums = running_integral(source, c, sizes[c], track.uncovered, coverage=what == "cover")
             write_npy(path/f"{c}.{what}.at.npy", at); write_npy(path/f"{c}.{what}.sum.npy", sums)
+            if what == "signal": total += np.abs(np.diff(sums)).sum()
+    check_signal(track, np.array([total]) if track.scale != "fraction" else np.array([min(total, 1)]), len(chroms))
     write_json(side, _about(track) | dict(chroms=list(chroms), source=str(track.path), made_from=made_from))
 
 # %% ../nbs/03_tracks.ipynb #33c24d47
@@ -257,7 +261,7 @@ def flip(
     x[minus] = x[minus][:, ::-1]
     return x
 
-# %% ../nbs/03_tracks.ipynb #32ed4125
+# %% ../nbs/03_tracks.ipynb #d69ed505
 def apply_edits(
     x, # (genes, bins, tracks) means in genomic order, before any log
     genes:pd.DataFrame, # gene_id, chrom, tss of the rows of x
@@ -265,6 +269,7 @@ def apply_edits(
     edits:pd.DataFrame, # chrom, start, end, assay, factor; optionally gene_id
     assays, # names of the tracks
     scales, # scale of each track
+    sizes:dict, # chromosome → length, bp: a bin that hangs over its end has fewer bases to edit
 ) -> np.ndarray: # x as it would be in the edited genome
     "Scale the signal of an assay in places of the genome. Raises: InputError if a column is missing."
     check_columns(edits, ["chrom", "start", "end", "assay", "factor"], "edits")
@@ -275,7 +280,8 @@ def apply_edits(
         rows = np.array(row_of.get(e.gene_id, []), int) if hasattr(e, "gene_id") else every
         rows = rows[(chrom[rows] == e.chrom) & (first[rows] < e.end) & (first[rows] + need.window > e.start)]
         left = first[rows, None] + need.bin*np.arange(need.bins)
-        share = (np.minimum(left + need.bin, e.end) - np.maximum(left, e.start)).clip(0) / need.bin
+        low, high = left.clip(0, sizes[e.chrom]), (left + need.bin).clip(0, sizes[e.chrom])
+        share = (np.minimum(high, e.end) - np.maximum(low, e.start)).clip(0) / np.maximum(high - low, 1)
         t = list(assays).index(e.assay)
         bg = SCALES.background[scales[t]]
         x[rows, :, t] = bg + (x[rows, :, t] - bg) * (1 - share*(1 - e.factor))

@@ -126,17 +126,18 @@ def track_identity(
                 uncovered=track.uncovered, row=track.row, assembly=study.assembly, genes=genes_digest(study),
                 code=code_version(*BIN_CODE))
 
-# %% ../nbs/23_units.ipynb #5fdab7e1
+# %% ../nbs/23_units.ipynb #503d57a4
 def _wanted(study, models):
     "Track, kind (tracks or profiles) and stores of all binning that a study's models ask for."
     served = needs_of(models)
     tss = tuple(dict.fromkeys(served[n] for m in models for n in m.model.needs(m.options)))
     wanted = [(t, "tracks", tss) for cell in study.tracks.values() for t in cell.values()]
+    profiles = {}
     for m in models:
         if not m.model.profile: continue
         assay, need = m.model.profile(m.options)
-        wanted += [(cell[assay], "profiles", (served[need],)) for cell in study.profiles.values() if assay in cell]
-    return wanted
+        profiles.setdefault(assay, {})[served[need]] = None
+    return wanted + [(cell[a], "profiles", tuple(stores)) for cell in study.profiles.values() for a, stores in profiles.items() if a in cell]
 
 def _bin_unit(study, track, kind, stores, cache):
     "The binning of one track."
