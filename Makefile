@@ -33,7 +33,7 @@ export: install ## after editing a notebook: write chromexpress/ and clean the n
 readme: install ## README.md out of nbs/index.ipynb
 	$(BIN)/python -c "from nbdev.serve import proc_nbs; proc_nbs()"
 	$(BIN)/jupyter nbconvert --log-level WARN --no-input --to markdown --output-dir . --output README _proc/index.ipynb
-	$(BIN)/python -c "import json, re, pathlib; p = pathlib.Path('README.md'); t = re.sub(r'\A---\n.*?\n---\n+', '', p.read_text(), flags=re.S); h = ''.join(json.load(open('nbs/index.ipynb'))['cells'][0]['source']).split('\n\n'); p.write_text('\n\n'.join(h[:2]) + '\n\n' + t.replace('../figures/', 'figures/').strip() + '\n')"
+	$(BIN)/python -c "import json, re, pathlib; p = pathlib.Path('README.md'); t = re.sub(r'\A---\n.*?\n---\n+', '', p.read_text(), flags=re.S); h = ''.join(json.load(open('nbs/index.ipynb'))['cells'][0]['source']); p.write_text(h + '\n\n' + t.replace('../figures/', 'figures/').strip() + '\n')"
 
 clean: ## forget all that was built or run
 	rm -rf runs _proc _docs build dist *.egg-info .pytest_cache
