@@ -40,7 +40,7 @@ class BigWig:
         except RuntimeError:
             raise InputError(f"{self.path}: damaged at {chrom}:{start}-{end}; copy or download it again.") from None
 
-# %% ../nbs/02_signal.ipynb #7763d12d
+# %% ../nbs/02_signal.ipynb #93885444
 def read_intervals(
     path, # a bedGraph or narrowPeak file, plain or .gz
     value:int, # the column of the number, from 0: 3 in a bedGraph, 6 in a narrowPeak
@@ -57,8 +57,8 @@ def read_intervals(
     bad = ~np.isfinite(frame[["start", "end", "value"]]).all(axis=1) | (frame.start < 0) | (frame.end <= frame.start)
     bad |= (frame.start % 1 > 0) | (frame.end % 1 > 0)
     if bad.any():
-        raise InputError(f"{path}, line {frame.line[bad].iloc[0]}: needs 0 ≤ start < end in whole bases and a number in "
-                         f"column {value+1} ({bad.sum()} such lines).")
+        raise InputError(f"{path}, line {frame.line[bad].iloc[0]}: needs 0 ≤ start < end in whole bases and a number "
+                         f"in column {value+1} ({bad.sum()} such lines).")
     return frame.astype(dict(start=np.int64, end=np.int64, value=np.float32))
 
 def _lines(path):
@@ -166,7 +166,7 @@ def source_kind(
     raise InputError(f"{path}: cannot tell the format from the name; "
                      f"end it in {', '.join(e for v in KINDS.values() for e in v)}, or give kind.")
 
-# %% ../nbs/02_signal.ipynb #78eeb13d
+# %% ../nbs/02_signal.ipynb #b9168603
 def open_source(
     path, # a bigWig, bedGraph(.gz), narrowPeak(.gz), or a folder of per-region .npy
     sizes:dict, # chromosome → length, bp
@@ -178,7 +178,8 @@ def open_source(
     if not Path(path).exists(): raise InputError(f"{path}: no such file.")
     kind = source_kind(path, kind)
     if Path(path).is_dir() != (kind == "npy"):
-        raise InputError(f"{path}: this is a {'folder' if Path(path).is_dir() else 'file'}, and {kind} needs the other.")
+        is_a = "folder" if Path(path).is_dir() else "file"
+        raise InputError(f"{path}: this is a {is_a}, and {kind} needs the other.")
     if kind == "bigwig": source = BigWig(path)
     elif kind == "npy": source = RegionArrays(path, row)
     else: source = Intervals(path, peaks=kind == "narrowpeak")
