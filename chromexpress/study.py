@@ -224,7 +224,7 @@ def _names(table, key, where, problems):
             if k not in GENE_COLUMNS: problems.add(f"{where} {k}: no such key{suggest(k, GENE_COLUMNS)}")
     return {} if wrong else names
 
-# %% ../nbs/07_study.ipynb #196c848c
+# %% ../nbs/07_study.ipynb #8e90c706
 def _read_tracks(raw, table, here, problems):
     "cell → assay → Track, from [tracks.<cell>] or [profiles.<cell>]."
     cells, found = raw.get(table, {}), {}
@@ -237,7 +237,8 @@ def _read_tracks(raw, table, here, problems):
             where = f"[{table}.{cell}] {assay}"
             if "+" in assay or "/" in assay: problems.add(f"{where}: an assay's name may not contain + or /.")
             t = read_keys(v if isinstance(v, dict) else dict(path=v), TRACK_KEYS, where, problems)
-            path, good = here(where, t["path"]), all(t[k.name] in (k.default, *k.choices) for k in TRACK_KEYS if k.choices)
+            path = here(where, t["path"])
+            good = all(t[k.name] in (k.default, *k.choices) for k in TRACK_KEYS if k.choices)
             with problems.gather():
                 if path and good: found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path))
     return found
