@@ -85,9 +85,10 @@ def activity_inputs(
     "The mean log signal of each track."
     return dict(signal=window_inputs(task, rows, edits)["signal"].mean(1, keepdims=True))
 
-# %% ../nbs/10_baselines.ipynb #876cec2e
+# %% ../nbs/10_baselines.ipynb #1bf8d3e8
 activity = Model("activity", "a straight line through the mean log signal of each mark", ActivityOptions,
-                 needs=lambda o: [Need(o.window, o.bin)], inputs=activity_inputs, fit=ridge_fit, predict=ridge_predict)
+                 needs=lambda o: [Need(o.window, o.bin)], inputs=activity_inputs, fit=ridge_fit,
+                 predict=ridge_predict)
 
 # %% ../nbs/10_baselines.ipynb #6dda84bf
 def gene_distance(
