@@ -87,7 +87,7 @@ class Configured:
     def config(self): # hash of the base model and all its options
         return digest(dict(base=self.model.name, **asdict(self.options)))
 
-# %% ../nbs/19_registry.ipynb #acffced0
+# %% ../nbs/19_registry.ipynb #35e6114d
 def configure(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
@@ -97,7 +97,9 @@ def configure(
     for name in study.models:
         if name not in names: problems.add(f"[models.{name}]: not in [grid] models{suggest(name, names)}")
     for name in names:
-        if not isinstance(name, str): problems.add(f"[grid] models: {name!r} needs to be the name of a model."); continue
+        if not isinstance(name, str):
+            problems.add(f"[grid] models: {name!r} needs to be the name of a model.")
+            continue
         table = study.models.get(name, {})
         table = dict(table) if isinstance(table, dict) else {}
         base, own = table.pop("base", name), {k: table.pop(k, grid[k]) for k in ("marks", "folds", "seeds")}
@@ -151,7 +153,7 @@ def check_tracks(
                 open_source(t.path, study.sizes, used, t.kind)
     finally: log.disabled = muted
 
-# %% ../nbs/19_registry.ipynb #d511ee4e
+# %% ../nbs/19_registry.ipynb #08e2ce03
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -164,7 +166,8 @@ def load_study(
     if there(study.gene_table["table"]) and study.sizes and study.gene_table["tss_base"] is not None:
         with problems.gather(): study.genes; check_tracks(study, problems)
     if "genes" in study.__dict__:
-        with problems.gather(): study.expression if not study.expression_table or there(study.expression_table["path"]) else None
+        with problems.gather():
+            if not study.expression_table or there(study.expression_table["path"]): study.expression
     if "genes" in study.__dict__:
         for m in models.values():
             for lack in m.model.lacks(study, m.options): problems.add(f"[models.{m.name}]: {lack}")
