@@ -126,7 +126,7 @@ def track_identity(
                 uncovered=track.uncovered, row=track.row, assembly=study.assembly, genes=genes_digest(study),
                 code=code_version(*BIN_CODE))
 
-# %% ../nbs/23_units.ipynb #503d57a4
+# %% ../nbs/23_units.ipynb #4ca34054
 def _wanted(study, models):
     "Track, kind (tracks or profiles) and stores of all binning that a study's models ask for."
     served = needs_of(models)
@@ -137,7 +137,8 @@ def _wanted(study, models):
         if not m.model.profile: continue
         assay, need = m.model.profile(m.options)
         profiles.setdefault(assay, {})[served[need]] = None
-    return wanted + [(cell[a], "profiles", tuple(stores)) for cell in study.profiles.values() for a, stores in profiles.items() if a in cell]
+    return wanted + [(cell[a], "profiles", tuple(stores)) for cell in study.profiles.values()
+                     for a, stores in profiles.items() if a in cell]
 
 def _bin_unit(study, track, kind, stores, cache):
     "The binning of one track."
