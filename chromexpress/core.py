@@ -17,7 +17,7 @@ from tqdm import tqdm
 class InputError(ValueError):
     "A wrong input: the message says what, where, what was needed and how to mend it."
 
-# %% ../nbs/00_core.ipynb #70a15c35
+# %% ../nbs/00_core.ipynb #64aba2bf
 class Problems:
     "Gathers messages, to raise them together as one `InputError`."
     def __init__(self, what:str=""): # what is being checked, the first words of the message
@@ -30,14 +30,16 @@ class Problems:
     def gather(self):
         "Run a block and keep its `InputError`, if it raises one, instead of stopping at it."
         try: yield
-        except InputError as e: self.add(e)
+        except InputError as e:
+            for message in getattr(e, "found", [e]): self.add(message)
 
     def check(self):
         "Raises: InputError, listing every problem found so far, if there are any."
         if not self.found: return
         what, n = f"{self.what}: " if self.what else "", len(self.found)
-        if n == 1: raise InputError(what + self.found[0])
-        raise InputError(f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
+        error = InputError(what + self.found[0] if n == 1 else f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
+        if not what: error.found = self.found                    # one list within another becomes one
+        raise error
 
 # %% ../nbs/00_core.ipynb #19f37e68
 def check_columns(

@@ -164,7 +164,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #249c61ab
+# %% ../nbs/07_study.ipynb #ca6e7c26
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -172,6 +172,8 @@ def parse_study(
     "Read a study file; paths in it are relative to it. Raises: InputError if it is not there, or not TOML."
     path = Path(path).resolve()
     raw = _read_toml(path)
+    for t in _TABLES:
+        if not isinstance(raw.get(t, {}), dict): problems.add(f"[{t}]: needs a table, not {raw.pop(t)!r}.")
     here = lambda name, file: _find(path.parent, name, file, problems)
     top = read_keys(raw, [k for k in KEYS if not k.table], "top level", problems, free=_TABLES)
     genes = _read_table(raw, "genes", "columns", here, problems)
@@ -182,12 +184,14 @@ def parse_study(
     sizes, models = {}, raw.get("models", {})
     if top["assembly"]:
         with problems.gather(): sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
+    for p in top["plugins"]:
+        if not isinstance(p, str): problems.add(f"top level plugins: {p!r} needs to be the name of a file or module.")
     for name, options in models.items():
         if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
     profiles = _read_tracks(raw, "profiles", here, problems)
     splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
-                 tracks, profiles, splits, models, grid, tuple(map(str, top["plugins"])))
+                 tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)))
 
 # %% ../nbs/07_study.ipynb #c57758d3
 _TABLES = ("genes", "expression", "tracks", "profiles", "splits", "models", "grid")
