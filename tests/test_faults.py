@@ -1,9 +1,9 @@
-"What goes wrong in the night: killed processes, changed inputs, other machines; and what a wrong input says, in one line, with exit status 2."
+"What goes wrong in the night: killed processes and changed inputs; and what a wrong input says, in one line, with exit status 2."
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
 from chromexpress.units import state
-from toy import ENV, MODELS, cli, command, files, finish, not_current, python, times, units_of, write_study
+from toy import MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of, write_study
 
 TABLES = ("predictions.csv", "metrics.csv", "comparisons.csv")
 RIDGE = '[models.ridge]\nmarks = ["each", "all"]\n'
@@ -26,10 +26,9 @@ def kill(process):
 
 def test_killed_while_preparing(tmp_path):
     path = write_study(tmp_path/"a", models='["ridge"]', tables="", folds='["1"]')
-    with open(path.parent/"cellB-H3K27ac.bedGraph", "a") as f:                        # much signal, far away from all genes: this one takes a while to read
-        f.writelines(f"chr2\t{100_000_000 + 10*i}\t{100_000_007 + 10*i}\t1\n" for i in range(80_000))
+    slow_to_read(path.parent/"cellB-H3K27ac.bedGraph")
     other = copy(path, tmp_path/"b")
-    p = subprocess.Popen([sys.executable, "-m", "chromexpress.cli", "prepare", str(path), "--jobs", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
+    p = subprocess.Popen([sys.executable, "-m", "chromexpress.cli", "prepare", path, "--jobs", "1"], **PIPES)
     marker = path.parent/"results"/"tracks"/"cellA"/"H3K27ac"/"bin.unit.json"
     wait_for(p, marker.exists)
     kill(p)
@@ -41,7 +40,8 @@ def test_killed_while_preparing(tmp_path):
     assert times(path.parent/"results"/"tracks"/"cellA") == before                    # nothing that was finished is done again
     assert not [i for i in not_current(path) if i.startswith("bin:")]
     assert tables(finish(path)) == tables(finish(other))
-    assert {k: v for k, v in files(path.parent/"results"/"tracks").items() if k.endswith(".npy")} == {k: v for k, v in files(other.parent/"results"/"tracks").items() if k.endswith(".npy")}
+    a, b = [{k: v for k, v in files(p.parent/"results"/"tracks").items() if k.endswith(".npy")} for p in (path, other)]
+    assert a == b and len(a) == 4
 
 EVERY_FILE = """
 import shutil, sys
@@ -70,7 +70,8 @@ def test_killed_before_any_of_its_files(tmp_path):
     path.write_text(text.replace('cellB = "cellB"\n', "").replace(text[text.index("[tracks.cellB]"):text.index("[grid]")], ""))
     out, err = (p := python(EVERY_FILE, path, tmp_path)).communicate(timeout=300)
     assert p.returncode == 0, err
-    assert int(out) >= 2*3 + 4 + 4                         # array, sidecar and marker of two tracks; model, predictions, run.json and marker; three tables and their marker
+    # array, sidecar and marker of two tracks; model, predictions, run.json and marker; three tables and their marker
+    assert int(out) >= 2*3 + 4 + 4
 
 TRAIN = """
 import sys, torch
@@ -82,7 +83,8 @@ units = units_of(Path(sys.argv[1]))
 do_unit(units[sys.argv[2]], units, "cpu", every=0)
 """
 def test_killed_while_training(tmp_path):
-    path, run = write_study(tmp_path/"a", models='["promoter_cnn"]', tables="[models.promoter_cnn]\nepochs = 6\n", folds='["1"]'), "run:promoter_cnn:cellA:H3K4me3+H3K27ac:1:0"
+    path = write_study(tmp_path/"a", models='["promoter_cnn"]', tables="[models.promoter_cnn]\nepochs = 6\n", folds='["1"]')
+    run = "run:promoter_cnn:cellA:H3K4me3+H3K27ac:1:0"
     assert cli("prepare", path, "--jobs", "1") == 0
     other = copy(path, tmp_path/"b")
     p = python(TRAIN, path, run)
@@ -94,7 +96,8 @@ def test_killed_while_training(tmp_path):
     r = command("run", path, "--only", run, "--device", "cpu")
     assert r.returncode == 0, r.stderr
     assert re.search(r"resumed after epoch [1-5]\.", r.stderr)
-    assert state(units_of(path)[run]) == "current" and not (folder/"checkpoint.pt").exists() and times(path.parent/"results"/"tracks") == before
+    assert state(units_of(path)[run]) == "current" and not (folder/"checkpoint.pt").exists()
+    assert times(path.parent/"results"/"tracks") == before
     assert cli("run", other, "--only", run, "--device", "cpu") == 0                    # never broken off
     whole = units_of(other)[run].folder
     assert (folder/"predictions.csv").read_bytes() == (whole/"predictions.csv").read_bytes()
@@ -110,7 +113,8 @@ def test_killed_while_training(tmp_path):
 FINISH = "import sys; from pathlib import Path; from toy import finish; finish(Path(sys.argv[1]), jobs=2)"
 
 @pytest.fixture(scope="module")
-def pooled(tmp_path_factory): # a study; the same killed while two workers were at it, and run again; whether the workers died with their parent
+def pooled(tmp_path_factory):
+    "A study; the same, killed with two workers at it and run again; what was finished then; whether the workers ended with their parent."
     one = write_study(tmp_path_factory.mktemp("pooled")/"one", folds='["1"]')
     two = copy(one, one.parents[1]/"two")
     p = python(FINISH, two, PYTHONHASHSEED="1")
@@ -141,14 +145,14 @@ def wait_until(happened, seconds):
 def test_any_hash_seed_and_any_number_of_jobs(pooled):
     "Two workers that hash strings their own way, killed and started again, and this one process come to the same bytes."
     one, two, before, _ = pooled
-    assert tables(two) == tables(one) and (one/"predictions.csv").read_bytes().count(b"\n") == 1 + 8*240             # 6 runs of ridge, 2 of the network
+    assert tables(two) == tables(one)
+    assert (one/"predictions.csv").read_bytes().count(b"\n") == 1 + 8*240                # 6 runs of ridge, 2 of the network
     of = lambda out: {k: v for k, v in files(out/"runs").items() if k.endswith(("predictions.csv", "model.npz"))}
     assert of(one) == of(two)
     after = times(two, "*.unit.json")
-    assert before and all(after[k] == t for k, t in before.items())                                                  # nothing that was finished is done again
+    assert before and all(after[k] == t for k, t in before.items())                     # nothing that was finished is done again
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
-@pytest.mark.xfail(strict=True, reason="_start_worker: workers do not notice that their parent was killed, and wait for work for ever")
 def test_workers_end_with_a_killed_parent(pooled): assert pooled[3]
 
 # what depends on what
@@ -200,15 +204,17 @@ def shuffle(folder): # the same genes in another order
 def lose(folder): next(folder.glob("results/runs/ridge-*/cellB/H3K4me3/2-s0/predictions.csv")).unlink()
 
 def one_gene_more(folder):
-    with open(folder/"genes.tsv", "a") as f: f.write("extra\tchr3\t5000000\t-\n")
+    with open(folder/"genes.tsv", "a") as f: f.write("extra\tchr3\t5000000\t-\t4999001\t5000000\n")
 
 def option(model, line): return edit("study.toml", f"[models.{model}]", f"[models.{model}]\n{line}")
 
 CHANGES = dict(
-    touched=(touch, set()), moved=(move, set()), shuffled=(shuffle, set()), remark=(edit("study.toml", "[grid]", "# a remark\n[grid]"), set()),
+    touched=(touch, set()), moved=(move, set()), shuffled=(shuffle, set()),
+    remark=(edit("study.toml", "[grid]", "# a remark\n[grid]"), set()),
     default_spelt_out=(option("ridge", "window = 6000"), set()),
     one_value=(first_value("cellA-H3K27ac.bedGraph"), {"bin:cellA:H3K27ac"} | among(RUN, "cellA", "H3K27ac")),
-    scale=(edit("study.toml", '"cellB-H3K4me3.bedGraph"', '{path = "cellB-H3K4me3.bedGraph", scale = "ratio"}'), {"bin:cellB:H3K4me3"} | among(RUN, "cellB", "H3K4me3")),
+    scale=(edit("study.toml", '"cellB-H3K4me3.bedGraph"', '{path = "cellB-H3K4me3.bedGraph", scale = "ratio"}'),
+           {"bin:cellB:H3K4me3"} | among(RUN, "cellB", "H3K4me3")),
     label=(one_label, among(RUN, "cellA")),
     ridge_option=(option("ridge", "alphas = [0.5]"), among(RUN, "ridge")),
     narrower=(option("ridge", "window = 4000"), among(RUN, "ridge")),                  # cut out of the store that is there
@@ -269,7 +275,8 @@ def unlabel(*cells): # no gene on chrY has expression
         x, y = [pd.read_csv(folder/n, sep="\t") for n in ("rpkm.tsv", "genes.tsv")]
         x.loc[x.gene_id.isin(y.gene_id[y.chrom == "chrY"]), list(cells)] = None
         x.to_csv(folder/"rpkm.tsv", sep="\t", index=False, na_rep="NA")
-        edit("study.toml", "[grid]", '[splits]\nscheme = "explicit"\nfolds = [{name = "1", train = ["chr1", "chr2"], valid = ["chr3"], test = ["chrY"]}]\n[grid]')(folder)
+        fold = '{name = "1", train = ["chr1", "chr2"], valid = ["chr3"], test = ["chrY"]}'
+        edit("study.toml", "[grid]", f'[splits]\nscheme = "explicit"\nfolds = [{fold}]\n[grid]')(folder)
         edit("study.toml", 'folds = ["1", "2"]', 'folds = ["1"]')(folder)
     return change
 
@@ -284,31 +291,35 @@ def nothing(folder): pass
 FAULTS = dict( # what is changed, the command and its further arguments, what the last line says
     truncated_bigwig=(cut("cellA-H3K4me3.bigWig", .8), ["prepare"], r"cellA-H3K4me3\.bigWig: the file is truncated"),
     missing_track=(lost("cellB-H3K4me3.bedGraph"), ["prepare"], r"\[tracks.cellB\] H3K4me3: no file .*cellB-H3K4me3\.bedGraph"),
-    duplicate_genes=(edit("genes.tsv", "\ng007\t", "\ng008\t"), ["prepare"], r"genes\.tsv: gene ids that stand there more than once: 'g008' \(line 9\), 'g008' \(line 10\)"),
-    unknown_chromosome=(edit("genes.tsv", "\tchr7\t", "\tchr77\t", 1), ["prepare"], r"genes\.tsv: chromosomes that the assembly does not have \(chr77\): 'chr77' \(line 8\)"),
+    duplicate_genes=(edit("genes.tsv", "\ng007\t", "\ng008\t"), ["prepare"],
+                     r"genes\.tsv: gene ids that stand there more than once: 'g008' \(line 9\), 'g008' \(line 10\)"),
+    unknown_chromosome=(edit("genes.tsv", "\tchr7\t", "\tchr77\t", 1), ["prepare"],
+                        r"genes\.tsv: chromosomes that the assembly does not have \(chr77\): 'chr77' \(line 8\)"),
     empty_split=(unlabel("cellA", "cellB"), ["prepare"], r"empty split: no labelled gene in fold 1 \(test\)"),
-    unwritable_out=(edit("study.toml", 'out = "results"', 'out = "rpkm.tsv/results"'), ["prepare"], r"rpkm\.tsv/results: cannot make this folder"),
-    misspelt_key=(edit("study.toml", "assembly =", 'plugin = ["x.py"]\nassembly ='), ["prepare"], r"top level plugin: no such key; did you mean 'plugins'\?"),
+    unwritable_out=(edit("study.toml", 'out = "results"', 'out = "rpkm.tsv/results"'), ["prepare"],
+                    r"rpkm\.tsv/results: cannot make this folder"),
+    misspelt_key=(edit("study.toml", "assembly =", 'plugin = ["x.py"]\nassembly ='), ["prepare"],
+                  r"top level plugin: no such key; did you mean 'plugins'\?"),
     unknown_cell=(nothing, ["run", "--cells", "cellX"], r"--cells cellX: not in this study's grid"))
 
-def bug(where, raises=AssertionError): return pytest.mark.xfail(strict=True, raises=raises, reason=where)
-
-TWICE = "load_study reads a table that parse_study has found missing, so that it is reported twice"
 MORE = dict(
     damaged_gz=(gz, ["prepare"], r"a\.bedGraph\.gz: the gzip stream ends early or is damaged"),
     wrong_row=(edit("cellB-H3K27ac.bedGraph", "\t", "\tx", 1), ["prepare"], r"cellB-H3K27ac\.bedGraph, line 1: needs 0 ≤ start < end"),
     silent_track=(silence, ["prepare"], r"cellB-H3K4me3\.bedGraph: no signal in any of 240 windows"),
-    text_in_expression=(edit("rpkm.tsv", "\ng005\t", "\ng005\tmuch"), ["units"], r"rpkm\.tsv: column 'cellA' is not a number: 'much.*' \(line 7\)"),
-    misspelt_option=(option("ridge", "windw = 4000"), ["units"], r"\[models.ridge\] windw: ridge has no such option; did you mean 'window'\?"),
+    text_in_expression=(edit("rpkm.tsv", "\ng005\t", "\ng005\tmuch"), ["units"],
+                        r"rpkm\.tsv: column 'cellA' is not a number: 'much.*' \(line 7\)"),
+    misspelt_option=(option("ridge", "windw = 4000"), ["units"],
+                     r"\[models.ridge\] windw: ridge has no such option; did you mean 'window'\?"),
     misspelt_model=(edit("study.toml", "ridge", "rigde", 2), ["units"], r"'rigde' is not a model; did you mean 'ridge'\?"),
     misspelt_mark=(edit("study.toml", '"each"', '"H3K4me"'), ["units"], r"'H3K4me' is no assay of this study; did you mean 'H3K4me3'\?"),
     unknown_fold=(edit("study.toml", '["1", "2"]', '["1", "7"]'), ["units"], r"no fold '7'; known: 1, 2, 3, 4"),
     not_toml=(edit("study.toml", "[grid]", "[grid"), ["units"], r"study\.toml: not valid TOML: .*line"),
-    wrong_column=(edit("study.toml", 'cellA = "cellA"', 'cellA = "cellX"'), ["units"], r"rpkm\.tsv: no column 'cellX'; it has 'gene_id', 'cellA', 'cellB'"),
+    wrong_column=(edit("study.toml", 'cellA = "cellA"', 'cellA = "cellX"'), ["units"],
+                  r"rpkm\.tsv: no column 'cellX'; it has 'gene_id', 'cellA', 'cellB'"),
     no_study=(lost("study.toml"), ["units"], r"study\.toml: no such study file"),
     study_below_a_file=(nothing, ["units", "genes.tsv/study.toml"], r"genes\.tsv/study\.toml"),
     template_below_a_file=(nothing, ["new-study", "genes.tsv/study.toml"], r"genes\.tsv"),
-    models_in_a_list=(edit("study.toml", 'models = ["ridge"]', 'models = [["ridge"]]'), ["units"], r"\[grid\] models"),
+    models_in_a_list=(edit("study.toml", 'models = ["ridge"]', 'models = ["ridge", ["ridge"]]'), ["units"], r"\[grid\] models"),
     fold_that_is_text=(edit("study.toml", "[grid]", '[splits]\nscheme = "explicit"\nfolds = ["1"]\n[grid]'), ["units"], r"fold"),
     penalty_that_is_a_list=(option("ridge", "alphas = [[1], 2]"), ["units"], r"\[models.ridge\] alphas"),
     window_of_nothing=(option("ridge", "window = 0"), ["units"], r"\[models.ridge\] window = 0"),
@@ -317,13 +328,6 @@ MORE = dict(
     missing_expression_table=(lost("rpkm.tsv"), ["units"], r"rpkm\.tsv"),
     unknown_kind=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "bam"}'), ["units"], r"kind"),
     unknown_scale=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", scale = "lin"}'), ["units"], r"scale"))
-BUGS = dict(
-    study_below_a_file=bug("parse_study catches FileNotFoundError and IsADirectoryError alone", NotADirectoryError),
-    template_below_a_file=bug("study.new_study makes its folder without a guard", FileExistsError),
-    models_in_a_list=bug("configure looks a list up in a dict", TypeError), fold_that_is_text=bug("make_folds takes every fold for a table", AttributeError),
-    penalty_that_is_a_list=bug("RidgeOptions compares a list with 0", TypeError), window_of_nothing=bug("RidgeOptions takes a window of 0, and every track fails for it later"),
-    folder_as_a_track=bug("open_source opens a folder", IsADirectoryError), missing_gene_table=bug(TWICE), missing_expression_table=bug(TWICE),
-    unknown_kind=bug("check_tracks says again what parse_study has said"), unknown_scale=bug("Track says again what parse_study has said"))
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_input_is_one_line_and_status_2(name, good, tmp_path):
@@ -339,7 +343,7 @@ def only_complaint(err): # the last line of stderr, if nothing else in it is one
     assert not [l for l in before if not re.match(r"(INFO|WARNING) |chromexpress: 1 of [0-9]+ units failed:$", l)], err
     return last
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=BUGS.get(n, [])) for n in MORE])
+@pytest.mark.parametrize("name", MORE)
 def test_more_wrong_inputs(name, good, tmp_path, capsys):
     "The same, in this process."
     (change, args, message), path = MORE[name], copy(good, tmp_path/"study")
@@ -372,9 +376,10 @@ def test_the_hg38_file_among_hg19_files(good, data, tmp_path, capsys):
     path = copy(good, tmp_path/"study")
     edit("study.toml", '"cellA-H3K4me3.bigWig"', f'"{data/"k562_chr9"/"H3K4me3.hg38.bigWig"}"')(path.parent)
     genes = pd.read_csv(path.parent/"genes.tsv", sep="\t")
-    genes.assign(tss=4_100_000 + 5000*genes.index).where(genes.chrom == "chr9").dropna().astype(dict(tss=int)).to_csv(path.parent/"genes.tsv", sep="\t", index=False)
+    genes[genes.chrom == "chr9"].to_csv(path.parent/"genes.tsv", sep="\t", index=False)
     assert cli("prepare", path) == 2
-    assert "H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like hg38" in only_complaint(capsys.readouterr().err)
+    complaint = only_complaint(capsys.readouterr().err)
+    assert "H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like hg38" in complaint
 
 def test_all_problems_come_at_once(good, tmp_path, capsys):
     path = copy(good, tmp_path/"study")
@@ -385,12 +390,15 @@ def test_all_problems_come_at_once(good, tmp_path, capsys):
     out, err = capsys.readouterr()
     message = err[err.index("chromexpress: "):]
     assert out == "" and len(message.splitlines()) == 1 + 5 + 2        # two of them are of one gene table
-    for part in ("no file", "'g008' (line 9)", "(chr77)", "top level plugin", "windw", "[grid] folds = 7"): assert message.count(part) == 1, (part, message)
+    for part in ("no file", "'g008' (line 9)", "(chr77)", "top level plugin", "windw", "[grid] folds = 7"):
+        assert message.count(part) == 1, (part, message)
     assert not (path.parent/"results").exists()
 
 @pytest.mark.parametrize("first,second,part", [
-    pytest.param("misspelt_option", "misspelt_mark", "'H3K4me' is no assay", marks=bug("configure: a wrong option keeps the model's marks, folds and seeds from being checked")),
-    pytest.param("duplicate_genes", "truncated_bigwig", "the file is truncated", marks=bug("load_study: a wrong gene table keeps the bigWigs from being opened"))])
+    pytest.param("misspelt_option", "misspelt_mark", "'H3K4me' is no assay", marks=pytest.mark.xfail(
+        strict=True, reason="configure: a wrong option keeps the model's marks, folds and seeds from being checked")),
+    pytest.param("duplicate_genes", "truncated_bigwig", "the file is truncated", marks=pytest.mark.xfail(
+        strict=True, reason="load_study: a wrong gene table keeps the bigWigs from being opened"))])
 def test_one_problem_does_not_hide_another(first, second, part, good, tmp_path, capsys):
     path = copy(good, tmp_path/"study")
     for name in (first, second): (FAULTS | MORE)[name][0](path.parent)

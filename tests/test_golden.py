@@ -37,7 +37,8 @@ def test_promoter_cnn_as_a_study_builds_it(golden, pattern):
 def test_weights_come_as_kernel_bias_kernel_bias():
     "Six layers in forward order: three convolutions (out, in, kernel), three dense ones (out, in)."
     shapes = [tuple(p.shape) for p in PromoterCNN().state_dict().values()]
-    assert shapes == [(175, 1, 8), (175,), (350, 175, 4), (350,), (700, 350, 4), (700,), (625, 2100), (625,), (125, 625), (125,), (1, 125), (1,)]
+    assert shapes == [(175, 1, 8), (175,), (350, 175, 4), (350,), (700, 350, 4), (700,),
+                      (625, 2100), (625,), (125, 625), (125,), (1, 125), (1,)]
 
 def test_the_pattern_is_the_documented_one(pattern):
     w = pattern((100, 50), 0)

@@ -11,7 +11,8 @@ MODULES = {re.search(r"#\| default_exp (\w+)", nb.read_text())[1]: nb for nb in 
 id_of = lambda p: p.stem if isinstance(p, Path) else str(p)
 notebooks = lambda which: pytest.mark.parametrize("nb", which, ids=id_of)
 
-def code(nb): return [("".join(c["source"]), c["metadata"].get("tags", [])) for c in json.loads(nb.read_text())["cells"] if c["cell_type"] == "code"]
+def cells(nb): return json.loads(nb.read_text())["cells"]
+def code(nb): return [("".join(c["source"]), c["metadata"].get("tags", [])) for c in cells(nb) if c["cell_type"] == "code"]
 
 def imports(nb): # modules of ours that a notebook's code cells import
     found = []
@@ -27,7 +28,7 @@ def imports(nb): # modules of ours that a notebook's code cells import
 
 @notebooks(LIBRARY)
 def test_a_notebook_imports_only_lower_numbers(nb):
-    assert re.fullmatch(r"\d\d_\w+", nb.stem) and MODULES[nb.stem[3:]] == nb                                   # NN_name exports module `name`
+    assert re.fullmatch(r"\d\d_\w+", nb.stem) and MODULES[nb.stem[3:]] == nb                # NN_name exports module `name`
     for m in imports(nb): assert m in MODULES and MODULES[m].stem[:2] < nb.stem[:2], f"{nb.name} imports {m}"
 
 def test_numbers_are_used_once(): assert len({nb.stem[:2] for nb in [*LIBRARY, *ANALYSIS]}) == len(LIBRARY + ANALYSIS)
@@ -68,16 +69,18 @@ def test_library_notebooks_have_no_tags(nb): assert not any(tags for _, tags in 
 
 # generated files
 
+LITTER = ("__pycache__", ".ipynb_checkpoints")
+
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory): # the checkout again, exported and cleaned
     folder = tmp_path_factory.mktemp("rebuilt")
-    for name in ("nbs", "chromexpress", "figures"): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    for name in ("nbs", "chromexpress", "figures"): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns(*LITTER))
     for name in ("settings.ini", "setup.py", "pyproject.toml", "README.md", "Makefile", "LICENSE"): shutil.copy2(ROOT/name, folder/name)
     for tool in ("nbdev_export", "nbdev_clean"): subprocess.run([BIN/tool], cwd=folder, check=True, capture_output=True, text=True)
     return folder
 
 def same(a, b, pattern):
-    names = [{str(p.relative_to(f)) for p in f.rglob(pattern) if "__pycache__" not in p.parts and ".ipynb_checkpoints" not in p.parts} for f in (a, b)]
+    names = [{str(p.relative_to(f)) for p in f.rglob(pattern) if not set(LITTER) & set(p.parts)} for f in (a, b)]
     assert names[0] == names[1]
     return [n for n in sorted(names[0]) if (a/n).read_bytes() != (b/n).read_bytes()]
 
@@ -96,7 +99,6 @@ def test_the_readme_is_current(rebuilt):
     assert r.returncode == 0, r.stderr[-2000:]
     assert (rebuilt/"README.md").read_text() == (ROOT/"README.md").read_text()
 
-@pytest.mark.xfail(strict=True, reason="the Makefile's recipe drops the first cell of nbs/index.ipynb, and with it the title")
 def test_the_readme_begins_with_the_name_and_what_it_is_for():
     first, tagline = [l for l in (ROOT/"README.md").read_text().splitlines() if l and not l.startswith("<!--")][:2]
     assert first == "# chromexpress" and tagline.startswith("> ")
@@ -104,7 +106,7 @@ def test_the_readme_begins_with_the_name_and_what_it_is_for():
 def test_settings_keep_tags():
     c = configparser.ConfigParser(interpolation=None)
     c.read(ROOT/"settings.ini")
-    assert c["DEFAULT"]["allowed_cell_metadata_keys"] == "tags"                                                # without it, cleaning would drop `parameters`
+    assert c["DEFAULT"]["allowed_cell_metadata_keys"] == "tags"             # without it, cleaning would drop `parameters`
 
 # documentation
 
@@ -115,17 +117,16 @@ CALLABLE = [(m, n) for m, n in PUBLIC if inspect.isroutine(get(m, n)) or inspect
 def undocumented(f): # parameters without a comment
     f = inspect.unwrap(f)
     docs, source = docments(f, returns=False), inspect.getsource(f)
-    starred = lambda k: re.search(rf"\*{k}\b[^#\n]*# \S", source)                                          # docments does not see the comments of *args and **kwargs
+    starred = lambda k: re.search(rf"\*{k}\b[^#\n]*# \S", source)      # docments does not see the comments of *args
     return [k for k in inspect.signature(f).parameters if k not in ("self", "cls") and not (docs.get(k) or "").strip() and not starred(k)]
 
-LATER = dict( # names that still lack something; a mark goes when its name is mended
-    max_of_overlaps="start and end share a line", conv_block="c_in and c_out share a line", Mark="no docstring", Cell="no docstring", knots_of="no docstring",
-    bump="no docstring", edge="no docstring", r2="no docstring")
-@pytest.mark.parametrize("module,name", [pytest.param(m, n, marks=pytest.mark.xfail(strict=True, reason=LATER[n]) if n in LATER else []) for m, n in CALLABLE], ids=lambda v: v)
+@pytest.mark.parametrize("module,name", CALLABLE, ids=lambda v: v)
 def test_public_names_are_documented(module, name):
     o = get(module, name)
-    assert (o.__doc__ or "").strip() and not (o.__doc__ or "").startswith(f"{name}("), "no docstring"           # a dataclass without one gets its signature
-    if dataclasses.is_dataclass(o): assert [f.name for f in dataclasses.fields(o) if f.name in o.__annotations__ and not (docments(o).get(f.name) or "").strip()] == []
+    assert (o.__doc__ or "").strip() and not o.__doc__.startswith(f"{name}("), "no docstring"  # a dataclass gets its signature
+    if dataclasses.is_dataclass(o):
+        own = [f.name for f in dataclasses.fields(o) if f.name in o.__annotations__]
+        assert [k for k in own if not (docments(o).get(k) or "").strip()] == []
     elif not inspect.isclass(o): assert undocumented(o) == []
     elif "__init__" in vars(o): assert undocumented(o.__init__) == []
 
@@ -148,10 +149,11 @@ def test_notebooks_ran_to_the_end_without_a_traceback(nb):
 
 def committed(): # what git has, and what it would take
     if not (ROOT/".git").exists(): pytest.skip("not a git checkout")
-    out = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [ROOT/p for p in out.splitlines() if (ROOT/p).is_file()]
+    listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True)
+    return [ROOT/p for p in listed.splitlines() if (ROOT/p).is_file()]
 
-REGISTRY = re.compile(r"https?://[^\s\"')]*(?:pypi|pythonhosted|anaconda|conda-forge|npmjs|registry|mirror|artifactory|nexus|download\.pytorch)|https?://(?:localhost|\d+\.\d+\.\d+\.\d+)|index-url|trusted-host")
+REGISTRY = re.compile(r"https?://[^\s\"')]*(?:pypi|pythonhosted|anaconda|conda-forge|npmjs|registry|mirror|artifactory|nexus)"
+                      r"|https?://download\.pytorch|https?://(?:localhost|\d+\.\d+\.\d+\.\d+)|index-url|trusted-host")
 LOCAL = re.compile(r"(?<![\w.~$}\])*-])/(?:work|tmp|home|root|mnt|scratch|Users|opt|srv)/[\w.~-]")
 
 def test_no_registry_and_no_local_path():
@@ -165,8 +167,8 @@ def test_no_registry_and_no_local_path():
     assert found == []
 
 def test_no_data_is_committed():
-    data = {".csv", ".tsv", ".txt", ".gz", ".xz", ".zip", ".tar", ".bw", ".bigwig", ".bedgraph", ".bed", ".narrowpeak", ".bam", ".bai", ".cool", ".mcool", ".npy", ".npz",
-            ".h5", ".hdf5", ".parquet", ".pt", ".pkl", ".gtf", ".fa"}
+    data = """.csv .tsv .txt .gz .xz .zip .tar .bw .bigwig .bedgraph .bed .narrowpeak .bam .bai .cool .mcool .npy .npz .h5 .hdf5 .parquet
+              .pt .pkl .gtf .fa""".split()
     assert [str(p.relative_to(ROOT)) for p in committed() if p.suffix.lower() in data and p.parent != ROOT/"figures"] == []
     assert {p.suffix for p in committed() if p.parent == ROOT/"figures"} <= {".svg", ".csv", ".md"}
 

@@ -1,4 +1,4 @@
-"A study that is small, complete, and known to the last number: 240 genes, two cells, two marks, a profile, and expression made from the marks."
+"A small and complete study, known to the last number: 240 genes, two cells, two marks, a profile, and expression made from the marks."
 import contextlib, logging, os, signal, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pyBigWig
@@ -10,13 +10,16 @@ PLUGIN = Path(__file__).parent/"plugins"/"profile_ridge.py"
 UNLABELLED = dict(cellA=["g003", "g100", "g239"], cellB=["g100"])   # NA, empty and no number at all in the expression table
 UNSEEN = ["g017", "g200"]                                          # genes at which no CAGE was measured
 
-def toy_genes(n=240) -> pd.DataFrame: # gene_id, chrom, tss (0-based), strand; ten on each of 24 chromosomes, 20 kb apart
+def toy_genes(n=240) -> pd.DataFrame: # gene_id, chrom, tss, strand, start, end, counted from 1
+    "Ten genes on each of 24 chromosomes, 20 kb apart, 1 to 5 kb long."
     i = np.arange(n)
-    return pd.DataFrame(dict(gene_id=[f"g{k:03}" for k in i], chrom=[CHROMS[k % 24] for k in i], tss=1_000_000 + 20_000*(i // 24) + 37*i,
-                             strand=np.where(i // 24 % 2, "-", "+")))
+    tss, minus, length = 1_000_001 + 20_000*(i // 24) + 37*i, i // 24 % 2 == 1, 1000 + 17*i
+    return pd.DataFrame(dict(gene_id=[f"g{k:03}" for k in i], chrom=[CHROMS[k % 24] for k in i], tss=tss, strand=np.where(minus, "-", "+"),
+                             start=np.where(minus, tss - length + 1, tss), end=np.where(minus, tss, tss + length - 1)))
 
-def blocks(genes, levels) -> pd.DataFrame: # chrom, start, end, value: three blocks of 2 kb around each TSS; levels are (genes, 3), upstream first
-    rows = [(g.chrom, g.tss - 3000 + 2000*k, g.tss - 1000 + 2000*k, l) for g, of in zip(genes.itertuples(), levels)
+def blocks(genes, levels) -> pd.DataFrame: # chrom, start, end, value
+    "Three blocks of 2 kb around each TSS; levels are (genes, 3), upstream first."
+    rows = [(g.chrom, g.tss - 1 + 2000*k - 3000, g.tss - 1 + 2000*k - 1000, l) for g, of in zip(genes.itertuples(), levels)
             for k, l in enumerate(of if g.strand == "+" else of[::-1])]
     t = pd.DataFrame(rows, columns=["chrom", "start", "end", "value"])
     return t.iloc[np.lexsort((t.start, t.chrom.map(CHROMS.index)))]
@@ -26,7 +29,8 @@ def write_bedgraph(path, t): t.to_csv(path, sep="\t", header=False, index=False,
 def write_bigwig(path, t, sizes=HG19): # t sorted by chromosome and start, chromosomes in the order of sizes
     with contextlib.closing(pyBigWig.open(str(path), "w")) as bw:
         bw.addHeader(list(sizes.items()))
-        for c, r in t.groupby("chrom", sort=False): bw.addEntries([c]*len(r), r.start.tolist(), ends=r.end.tolist(), values=r.value.astype(float).tolist())
+        for c, r in t.astype(dict(value=float)).groupby("chrom", sort=False):
+            bw.addEntries([c]*len(r), r.start.tolist(), ends=r.end.tolist(), values=r.value.tolist())
 
 def expression_of(levels): # y = 3 + 3 ln(1 + signal at the TSS) − 1.5 ln(1 + signal downstream): exactly linear in what a model sees
     return 5 + 3*np.log1p(levels[:, 1]) - 1.5*np.log1p(levels[:, 2])
@@ -39,15 +43,17 @@ marks = ["all"]
 epochs = 2
 """
 
-def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="", out="results", profiles=False) -> Path:
+def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="", profiles=False) -> Path:
     """Write the study into `folder`. In cellA expression follows H3K4me3, in cellB H3K27ac; the other mark is noise.
     A profile, if asked for, is ln(1 + CAGE) = ½ ln(1 + H3K4me3) + ¼ ln(1 + H3K4me3 at the TSS), in blocks of 2 kb."""
     folder, rng, genes = Path(folder), np.random.default_rng(7), toy_genes()
     folder.mkdir(parents=True, exist_ok=True)
-    genes.assign(tss=genes.tss + 1).to_csv(folder/"genes.tsv", sep="\t", index=False)
+    genes.to_csv(folder/"genes.tsv", sep="\t", index=False)
     levels = {(c, m): np.round(4*rng.gamma(1., 1.5, (240, 3)))/4 for c in ("cellA", "cellB") for m in ("H3K4me3", "H3K27ac")}
-    for (c, m), l in levels.items(): (write_bigwig if (c, m) == ("cellA", "H3K4me3") else write_bedgraph)(folder/f"{c}-{m}.{'bigWig' if (c, m) == ('cellA', 'H3K4me3') else 'bedGraph'}", blocks(genes, l))
-    x = pd.DataFrame(dict(gene_id=genes.gene_id) | {c: np.exp2(expression_of(levels[c, m])) - 1 for c, m in (("cellA", "H3K4me3"), ("cellB", "H3K27ac"))})
+    write_bigwig(folder/"cellA-H3K4me3.bigWig", blocks(genes, levels["cellA", "H3K4me3"]))
+    for c, m in list(levels)[1:]: write_bedgraph(folder/f"{c}-{m}.bedGraph", blocks(genes, levels[c, m]))
+    of = dict(cellA=levels["cellA", "H3K4me3"], cellB=levels["cellB", "H3K27ac"])
+    x = pd.DataFrame(dict(gene_id=genes.gene_id) | {c: np.exp2(expression_of(l)) - 1 for c, l in of.items()})
     assert (x[["cellA", "cellB"]] >= 0).all(axis=None)
     for c, ids in UNLABELLED.items(): x.loc[x.gene_id.isin(ids), c] = np.nan
     x[x.gene_id != "g100"].to_csv(folder/"rpkm.tsv", sep="\t", index=False, na_rep="NA", float_format="%.12g")
@@ -57,7 +63,7 @@ def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds
         write_bedgraph(folder/"cellA-cage.bedGraph", blocks(genes[seen], np.expm1(.5*k4 + .25*k4[:, 1:2])[seen]))
     (folder/"study.toml").write_text(f"""name = "toy"
 assembly = "hg19"
-out = "{out}"
+out = "results"
 {top}
 [genes]
 table = "genes.tsv"
@@ -97,11 +103,13 @@ def cli(*args) -> int: # exit status of the command, run in this process
         except SystemExit as e: return e.code or 0
     return 0
 
-HERE = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])] # of `toy` and of the package, for other processes
-ENV = os.environ | dict(OMP_NUM_THREADS="1", CHROMEXPRESS_NO_BARS="1", PYTHONPATH=os.pathsep.join([*HERE, *filter(None, [os.environ.get("PYTHONPATH")])]))
+HERE = [str(p) for p in Path(__file__).resolve().parents[:2]] # where `toy` and the package are, for other processes
+ENV = os.environ | dict(OMP_NUM_THREADS="1", CHROMEXPRESS_NO_BARS="1",
+                        PYTHONPATH=os.pathsep.join([*HERE, *filter(None, [os.environ.get("PYTHONPATH")])]))
+PIPES = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
 
 def command(*args, **env) -> subprocess.CompletedProcess: # the command as users run it, in a process of its own
-    return subprocess.run([sys.executable, "-m", "chromexpress.cli", *map(str, args)], capture_output=True, text=True, env=ENV | env, timeout=300)
+    return subprocess.run([sys.executable, "-m", "chromexpress.cli", *map(str, args)], timeout=300, **PIPES | dict(env=ENV | env))
 
 def killed_at_rename(n, work) -> bool: # whether the process died; False: `work` was over before
     "Do `work` in a forked process that is killed, with SIGKILL, when it is about to put its n-th file in place (from 0)."
@@ -142,5 +150,8 @@ def finish(path, jobs=1): # all units and the tables of a study, without figures
         collect(load_study(path)[0], units)
     return path.parent/"results"
 
-def python(code, *args, **kwargs) -> subprocess.Popen: # some Python in a session of its own, with `toy` to import; arguments are in sys.argv[1:]
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV | kwargs, start_new_session=True)
+def python(code, *args, **env) -> subprocess.Popen: # some Python in a session of its own; arguments are in sys.argv[1:]
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], start_new_session=True, **PIPES | dict(env=ENV | env))
+
+def slow_to_read(bedgraph): # much signal is added to a file, far away from all genes
+    with open(bedgraph, "a") as f: f.writelines(f"chr2\t{100_000_000 + 10*i}\t{100_000_007 + 10*i}\t1\n" for i in range(80_000))

@@ -1,4 +1,4 @@
-"A complete model in one file: the signal of a profile around the TSS, each of its bins by ridge regression on the marks. Named under `plugins` in a study."
+"A complete model in one file, to be named under `plugins` in a study: a profile around the TSS, each of its bins by ridge regression."
 from dataclasses import dataclass
 import numpy as np
 from chromexpress.core import InputError
@@ -21,7 +21,8 @@ class ProfileRidgeOptions:
 
 def features(x): return x["signal"].reshape(len(x["signal"]), -1).astype(float) # (genes, bins × tracks)
 
-def fit(task, data): # weights (bins × tracks, profile bins) and intercept (profile bins,): the minimum of ‖y − xw − b‖²/n + α‖w‖²
+def fit(task, data): # weights (bins × tracks, profile bins), intercept (profile bins,)
+    "The minimum of ‖y − xw − b‖²/n + α‖w‖² over the training genes."
     x, y = features(data.x)[data.rows("train")], data.y[data.rows("train")].astype(float)
     xc, yc = x - x.mean(0), y - y.mean(0)
     w = np.linalg.solve(xc.T @ xc / len(x) + task.options.alpha*np.eye(x.shape[1]), xc.T @ yc / len(x))
@@ -30,7 +31,9 @@ def fit(task, data): # weights (bins × tracks, profile bins) and intercept (pro
 def predict(fitted, x): return features(x) @ fitted["weights"] + fitted["intercept"] # (genes, profile bins)
 
 def lacks(study, options): # what a study lacks for this model, as sentences
-    return [] if any(options.profile in p for p in study.profiles.values()) else [f"no [profiles.<cell>] has {options.profile!r}, which it predicts."]
+    if any(options.profile in p for p in study.profiles.values()): return []
+    return [f"no [profiles.<cell>] has {options.profile!r}, which it predicts."]
 
-register(Model("profile_ridge", "a profile, bin by bin, by ridge regression", ProfileRidgeOptions, needs=lambda o: [Need(o.window, o.bin)], inputs=window_inputs,
-               fit=fit, predict=predict, profile=lambda o: (o.profile, Need(o.out_window, o.out_bin)), lacks=lacks))
+register(Model("profile_ridge", "a profile, bin by bin, by ridge regression", ProfileRidgeOptions,
+               needs=lambda o: [Need(o.window, o.bin)], inputs=window_inputs, fit=fit, predict=predict,
+               profile=lambda o: (o.profile, Need(o.out_window, o.out_bin)), lacks=lacks))
