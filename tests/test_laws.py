@@ -54,9 +54,9 @@ def test_nothing_imports_analysis():
 
 @notebooks(ANALYSIS)
 def test_one_cell_of_parameters_with_one_assignment_a_line(nb):
-    cells = [s for s, tags in code(nb) if "parameters" in tags]
-    assert len(cells) == 1
-    lines = cells[0].strip().splitlines()
+    tagged = [s for s, tags in code(nb) if "parameters" in tags]
+    assert len(tagged) == 1
+    lines = tagged[0].strip().splitlines()
     for line in lines:
         (statement,) = ast.parse(line).body
         assert isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)
@@ -103,6 +103,13 @@ def test_the_readme_begins_with_the_name_and_what_it_is_for():
     first, tagline = [l for l in (ROOT/"README.md").read_text().splitlines() if l and not l.startswith("<!--")][:2]
     assert first == "# chromexpress" and tagline.startswith("> ")
 
+@notebooks(LIBRARY)
+def test_the_readme_says_what_each_notebook_says(nb):
+    "Its table is an output of nbs/index.ipynb, which is stored, and may be older than the notebooks."
+    tagline = re.search(r"^> (.*)$", "".join(cells(nb)[0]["source"]), re.M)[1]
+    tagline = tagline.replace(" | ", ", ")                                   # a bar would end the table's cell
+    assert f"| [{nb.stem}](nbs/{nb.name}) | {tagline} |" in (ROOT/"README.md").read_text()
+
 def test_settings_keep_tags():
     c = configparser.ConfigParser(interpolation=None)
     c.read(ROOT/"settings.ini")
@@ -142,7 +149,7 @@ def test_notebooks_are_small(nb):
 
 @notebooks([*LIBRARY, *ANALYSIS])
 def test_notebooks_ran_to_the_end_without_a_traceback(nb):
-    for c in json.loads(nb.read_text())["cells"]:
+    for c in cells(nb):
         for o in c.get("outputs", []): assert o["output_type"] != "error", "".join(c["source"])
 
 # what is committed
