@@ -67,7 +67,7 @@ def run_notebook(
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #8bf63aa6
+# %% ../nbs/50_batch.ipynb #04e07cd5
 @lru_cache(maxsize=1)
 def _planned(study_path, stamp):
     "The units of a study, planned once per process."
@@ -77,11 +77,11 @@ def _start_worker(threads):
     "What a worker process begins with; it ends when the process that started it is gone."
     setup_log("WARNING")
     torch.set_num_threads(threads)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
 
 def _end_with(parent):
-    "Leave as soon as the parent process is another one: it was killed."
-    while os.getppid() == parent: time.sleep(.5)
+    "Wait for the end of the parent process, and leave with it."
+    parent.join()
     os._exit(1)
 
 def _work(study_path, stamp, unit_id, identity, device, every):

@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'load_study']
 
-# %% ../nbs/19_registry.ipynb #bf5b241d
+# %% ../nbs/19_registry.ipynb #3454fc4c
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,7 +14,7 @@ from .baselines import activity, boosting, gene_score, ridge
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
 from .promoter_cnn import promoter_cnn
-from .signal import open_source, source_kind
+from .signal import BigWig, open_source, source_kind
 from .study import Study, parse_study
 
 # %% ../nbs/19_registry.ipynb #11730492
@@ -87,7 +87,7 @@ class Configured:
     def config(self): # hash of the base model and all its options
         return digest(dict(base=self.model.name, **asdict(self.options)))
 
-# %% ../nbs/19_registry.ipynb #35e6114d
+# %% ../nbs/19_registry.ipynb #8b5dd33b
 def configure(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
@@ -106,9 +106,10 @@ def configure(
         if base not in MODELS:
             problems.add(f"[grid] models: {base!r} is not a model{suggest(base, MODELS)}")
             continue
-        with problems.gather():
-            options = make_options(MODELS[base], table, f"[models.{name}]")
-            found[name] = Configured(name, MODELS[base], options, *_check_grid(study, name, **own))
+        options = part = None
+        with problems.gather(): options = make_options(MODELS[base], table, f"[models.{name}]")
+        with problems.gather(): part = _check_grid(study, name, **own)
+        if options and part: found[name] = Configured(name, MODELS[base], options, *part)
     return found
 
 # %% ../nbs/19_registry.ipynb #88669164
@@ -138,22 +139,23 @@ def mark_sets(
     for m in marks: sets += each if m == "each" else every if m == "all" else [(m,) if isinstance(m, str) else m]
     return list(dict.fromkeys(tuple(a for a in assays if a in s) for s in sets if set(s) <= set(assays)))
 
-# %% ../nbs/19_registry.ipynb #be972d8f
+# %% ../nbs/19_registry.ipynb #0d14b329
 def check_tracks(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
 ):
-    "Open every bigWig of a study and check its header."
-    used, muted = list(dict.fromkeys(study.genes.chrom)), log.disabled
+    "Open every bigWig of a study and, if the genes are known, check its header."
+    used, muted = list(dict.fromkeys(study.genes.chrom)) if "genes" in study.__dict__ else [], log.disabled
     log.disabled = True                                          # what is no error is said when the track is binned
     try:
         for t in [t for table in (study.tracks, study.profiles) for cell in table.values() for t in cell.values()]:
             with problems.gather():
                 if not Path(t.path).exists() or source_kind(t.path, t.kind) != "bigwig": continue
-                open_source(t.path, study.sizes, used, t.kind)
+                if used: open_source(t.path, study.sizes, used, t.kind)
+                else: BigWig(t.path)
     finally: log.disabled = muted
 
-# %% ../nbs/19_registry.ipynb #08e2ce03
+# %% ../nbs/19_registry.ipynb #91a5f29a
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -164,7 +166,8 @@ def load_study(
     models = configure(study, problems)
     there = lambda file: file is not None and Path(file).exists()
     if there(study.gene_table["table"]) and study.sizes and study.gene_table["tss_base"] is not None:
-        with problems.gather(): study.genes; check_tracks(study, problems)
+        with problems.gather(): study.genes
+    check_tracks(study, problems)
     if "genes" in study.__dict__:
         with problems.gather():
             if not study.expression_table or there(study.expression_table["path"]): study.expression

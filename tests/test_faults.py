@@ -154,7 +154,6 @@ def test_any_hash_seed_and_any_number_of_jobs(pooled):
     assert of(one) == of(two)
 
 @needs_proc
-@pytest.mark.xfail(strict=True, reason="_start_worker asks who its parent is when that may be dead already")
 def test_workers_end_with_a_killed_parent(pooled): assert pooled[2]
 
 # what depends on what
@@ -402,10 +401,8 @@ def test_all_problems_come_at_once(good, tmp_path, capsys):
     assert not (path.parent/"results").exists()
 
 @pytest.mark.parametrize("first,second,part", [
-    pytest.param("misspelt_option", "misspelt_mark", "'H3K4me' is no assay", marks=pytest.mark.xfail(
-        strict=True, reason="configure: a wrong option keeps the model's marks, folds and seeds from being checked")),
-    pytest.param("duplicate_genes", "truncated_bigwig", "the file is truncated", marks=pytest.mark.xfail(
-        strict=True, reason="load_study: a wrong gene table keeps the bigWigs from being opened"))])
+    ("misspelt_option", "misspelt_mark", "'H3K4me' is no assay"),
+    ("duplicate_genes", "truncated_bigwig", "the file is truncated")])
 def test_one_problem_does_not_hide_another(first, second, part, good, tmp_path, capsys):
     path = copy(good, tmp_path/"study")
     for name in (first, second): (FAULTS | MORE)[name][0](path.parent)
