@@ -1,5 +1,5 @@
 "Fixtures that the tests share."
-import os
+import logging, os
 from pathlib import Path
 import pytest
 
@@ -10,3 +10,12 @@ def data() -> Path:
     folder = (root/os.environ.get("CHROMEXPRESS_DATA", "../shared/data")).resolve()
     if not folder.is_dir(): pytest.skip(f"no real data: {folder} is absent; set CHROMEXPRESS_DATA to its place")
     return folder
+
+@pytest.fixture
+def hear(caplog):
+    "The package's messages, from INFO on, in `caplog`."
+    logger = logging.getLogger("chromexpress")
+    before, logger.propagate = logger.propagate, True
+    caplog.set_level("INFO", "chromexpress")
+    yield
+    logger.propagate = before

@@ -1,20 +1,12 @@
 "Expression tables: transforms, labels, and what is missing."
-import logging
 import numpy as np, pandas as pd, pytest
 from chromexpress.core import InputError
 from chromexpress.expression import TRANSFORMS, check_scale, label_expressed, read_expression
 from chromexpress.genome import chrom_sizes, read_genes
+pytestmark = pytest.mark.usefixtures("hear")
 
 GENES = pd.DataFrame(dict(gene_id=["g1", "g2", "g3", "g4"]))
 NAN = float("nan")
-
-@pytest.fixture(autouse=True)
-def hear(caplog):
-    logger = logging.getLogger("chromexpress")
-    before, logger.propagate = logger.propagate, True
-    caplog.set_level("INFO", "chromexpress")
-    yield
-    logger.propagate = before
 
 def read(tmp_path, text, cells=("A",), genes=GENES, **kwargs):
     (tmp_path/"x.tsv").write_text(text.replace(" ", "\t"))

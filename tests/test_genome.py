@@ -1,19 +1,12 @@
 "Assemblies, gene tables and windows, against tables worked out by hand."
-import gzip, logging
+import gzip
 import pandas as pd, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import (ASSEMBLIES, check_ends, check_header, chrom_sizes, first_few, looks_like, read_genes, read_table,
                                  reconcile, some, tss_windows)
+pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 1000, "chr2": 500, "chrX": 300, "chrM": 50}
-
-@pytest.fixture(autouse=True)
-def hear(caplog):
-    logger = logging.getLogger("chromexpress")
-    before, logger.propagate = logger.propagate, True
-    caplog.set_level("INFO", "chromexpress")
-    yield
-    logger.propagate = before
 
 def write(path, text): path.write_text(text); return path
 

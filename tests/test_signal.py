@@ -1,23 +1,16 @@
 "Every source binned by hand: bigWig, bedGraph, narrowPeak and arrays; partial bins, both ends of a chromosome, silence, damage."
-import gzip, logging
+import gzip
 import numpy as np, pandas as pd, pyBigWig, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import ASSEMBLIES, chrom_sizes
 from chromexpress.signal import (RegionArrays, bin_signal, integral_means, max_of_overlaps, open_source, read_intervals,
                                  running_integral, source_kind, stretches)
+pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 1000, "chr2": 300}
 NAN = float("nan")
 # chr1: 2 on 100–200, 6 on 200–220, 1 on 220–250, 4 on the last hundred bases; chr2: 3 on the first sixty
 TRACK = [("chr1", 100, 200, 2.), ("chr1", 200, 220, 6.), ("chr1", 220, 250, 1.), ("chr1", 900, 1000, 4.), ("chr2", 0, 60, 3.)]
-
-@pytest.fixture(autouse=True)
-def hear(caplog):
-    logger = logging.getLogger("chromexpress")
-    before, logger.propagate = logger.propagate, True
-    caplog.set_level("INFO", "chromexpress")
-    yield
-    logger.propagate = before
 
 def write_bigwig(path, rows, sizes=SIZES):
     with pyBigWig.open(str(path), "w") as bw:

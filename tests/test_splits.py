@@ -1,21 +1,13 @@
 "Chromosome folds: the published ones to the letter, balanced and explicit ones, and every way to be refused."
-import logging
 import pandas as pd, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import chrom_sizes, read_genes
 from chromexpress.splits import GROUPS, HALVES, Fold, assign, deal, halve, make_folds
+pytestmark = pytest.mark.usefixtures("hear")
 
 CHROMS = [f"chr{c}" for c in [*range(1, 23), "X", "Y"]]
 TEN = pd.Series(10, index=CHROMS)
 chrs = lambda text: {f"chr{c}" for c in text.split()}
-
-@pytest.fixture(autouse=True)
-def hear(caplog):
-    logger = logging.getLogger("chromexpress")
-    before, logger.propagate = logger.propagate, True
-    caplog.set_level("INFO", "chromexpress")
-    yield
-    logger.propagate = before
 
 def check(folds, present):
     for f in folds:

@@ -1,5 +1,5 @@
 "Stores of binned tracks: literal windows on both strands, what serves what, exact pooling, and when something is done again."
-import json, logging, tarfile
+import json, tarfile
 import numpy as np, pandas as pd, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import chrom_sizes, tss_windows
@@ -7,6 +7,7 @@ from chromexpress.signal import bin_signal, open_source
 from chromexpress.tracks import (INTEGRAL, SCALES, WIDE, Need, Track, apply_edits, fill, flip, is_current, plan, pool, read_windows,
                                  regions_of, serves, store_paths)
 from toy import files, killed_at_rename, times
+pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 10_000, "chr2": 3000}
 # 4 on 4900–4950 and 10 on 5020–5060, around the TSS at 5000; 5 on the first twenty bases; 7 on the last twenty
@@ -15,14 +16,6 @@ GENES = pd.DataFrame([("e", "chr1", "+", 50), ("p", "chr1", "+", 5000), ("m", "c
                       ("c", "chr2", "+", 1500)], columns=["gene_id", "chrom", "strand", "tss"])
 GENES["start"], GENES["end"] = GENES.tss, GENES.tss + 1
 N = Need(200, 50)
-
-@pytest.fixture(autouse=True)
-def hear(caplog):
-    logger = logging.getLogger("chromexpress")
-    before, logger.propagate = logger.propagate, True
-    caplog.set_level("INFO", "chromexpress")
-    yield
-    logger.propagate = before
 
 @pytest.fixture
 def track(tmp_path): return make_track(tmp_path)
