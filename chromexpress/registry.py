@@ -6,18 +6,19 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'load_study']
 
-# %% ../nbs/19_registry.ipynb #3454fc4c
+# %% ../nbs/19_registry.ipynb #2c457fd6
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from .baselines import activity, boosting, gene_score, ridge
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
+from .profile_cnn import profile_cnn
 from .promoter_cnn import promoter_cnn
 from .signal import BigWig, open_source, source_kind
 from .study import Study, parse_study
 
-# %% ../nbs/19_registry.ipynb #11730492
+# %% ../nbs/19_registry.ipynb #583046d2
 MODELS = {}
 
 def register(
@@ -29,7 +30,7 @@ def register(
     MODELS[model.name] = model
     return model
 
-for m in (ridge, activity, gene_score, boosting, promoter_cnn): register(m)
+for m in (ridge, activity, gene_score, boosting, promoter_cnn, profile_cnn): register(m)
 
 # %% ../nbs/19_registry.ipynb #e6f0a9f6
 def load_plugins(

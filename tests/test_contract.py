@@ -13,7 +13,7 @@ from toy import PLUGIN, UNLABELLED, UNSEEN, cli, quiet_log, write_study
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
-SMALL = dict(promoter_cnn="epochs = 2") # options that make a model's training short
+SMALL = dict.fromkeys(["promoter_cnn", "profile_cnn"], "epochs = 2") # options that make a model's training short
 
 def tables(names, marks='["all"]'): return "\n".join(f"[models.{n}]\nmarks = {marks}\n{SMALL.get(n, '')}" for n in names)
 
