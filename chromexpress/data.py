@@ -59,7 +59,7 @@ class Model:
     def target(self): # "gene" or "profile"
         return "profile" if self.profile else "gene"
 
-# %% ../nbs/09_data.ipynb #13c92684
+# %% ../nbs/09_data.ipynb #dca09466
 @dataclass(frozen=True)
 class NetworkOptions:
     "How a network is trained (Murphy et al. 2025, doi:10.1093/nar/gkae1212)."
@@ -78,8 +78,8 @@ class NetworkOptions:
         if not (self.lr > 0 and 0 < self.decay <= 1 and self.eps > 0 and self.min_delta >= 0):
             raise InputError(f"lr = {self.lr}, decay = {self.decay}, eps = {self.eps}, min_delta = {self.min_delta}: "
                              "need lr > 0, 0 < decay ≤ 1, eps > 0, min_delta ≥ 0.")
-        known = ("transformed", "unit")
-        if self.target not in known: raise InputError(f"target = {self.target!r} is unknown{suggest(self.target, known)}")
+        if self.target not in (known := ("transformed", "unit")):
+            raise InputError(f"target = {self.target!r} is unknown{suggest(self.target, known)}")
 
 # %% ../nbs/09_data.ipynb #b500c4a5
 def check_window(
@@ -157,7 +157,7 @@ class UnitScale:
         value = self.low + np.asarray(z, float)*(self.high - self.low)
         return TRANSFORMS[self.transform][0](np.maximum(value, 0) if self.linear else value, self.pseudocount)
 
-# %% ../nbs/09_data.ipynb #b0f57ab5
+# %% ../nbs/09_data.ipynb #eda97a27
 def fit_unit(
     y, # (n,) expression of the training genes in the unit of the transform
     table:dict, # unit, transform, pseudocount, as of `Study.expression_table`
@@ -168,8 +168,8 @@ def fit_unit(
     value = TRANSFORMS[transform][1](np.asarray(y, float), c)
     low, high = float(value.min()), float(value.max())
     if not low < high:
-        raise InputError(f"{what}: all {len(value)} have the same expression, {low:g} {table['unit']}, and target = \"unit\" "
-                         "needs two values; use other [splits], or leave this cell out.")
+        raise InputError(f"{what}: all {len(value)} have the same expression, {low:g} {table['unit']}, and "
+                         "target = \"unit\" needs two values; use other [splits], or leave this cell out.")
     return UnitScale(low, high, transform, c, check_scale(table["unit"], transform, c))
 
 # %% ../nbs/09_data.ipynb #fe7bbd7e

@@ -26,10 +26,10 @@ def profile_block(
     return nn.Sequential(nn.ConstantPad1d((left, kernel - 1 - left), 0.), nn.Conv1d(c_in, c_out, kernel, bias=False),
                          nn.BatchNorm1d(c_out), nn.ReLU(), nn.MaxPool1d(pool), nn.Dropout(dropout))
 
-# %% ../nbs/12_profile_cnn.ipynb #adb30b2d
+# %% ../nbs/12_profile_cnn.ipynb #3f4793cb
 @dataclass(frozen=True)
 class ProfileCNNOptions(NetworkOptions):
-    "Options of `profile_cnn`. Raises: InputError if the pools do not fit the window, or a list is not as long as the others."
+    "Options of `profile_cnn`. Raises: InputError if the blocks do not fit each other, or the window."
     batch:int=128 # genes a step
     min_delta:float=0. # any lower loss is better
     target:str="unit" # expression from 0 to 1, as published; "transformed": in the unit of the study
@@ -43,21 +43,26 @@ class ProfileCNNOptions(NetworkOptions):
     dense_dropout:float=.3 # before the dense layer
     def __post_init__(self):
         super().__post_init__()
-        bins, lists = check_window(self.window, self.bin).bins, (self.widths, self.kernels, self.pools)
-        if not self.widths or len({*map(len, lists)}) > 1 or any(type(v) is not int or v < 1 for l in lists for v in l):
-            raise InputError(f"widths = {list(self.widths)}, kernels = {list(self.kernels)}, pools = {list(self.pools)}: "
-                             "need one whole number of 1 or more for each block, in each list.")
-        if self.dense < 1 or not (0 <= self.dropout < 1 and 0 <= self.dense_dropout < 1):
-            raise InputError(f"dense = {self.dense}, dropout = {self.dropout}, dense_dropout = {self.dense_dropout}: "
-                             "need dense of 1 or more, and dropout from 0 to below 1.")
+        _check_layers(self)
+        bins = check_window(self.window, self.bin).bins
         least = max(int(np.prod(self.pools)), 2*int(np.prod(self.pools[:-1])))
         if bins < least:
             raise InputError(f"window = {self.window}, bin = {self.bin}: {bins} bins; profile_cnn with pools = "
                              f"{list(self.pools)} needs {least} or more.")
 
-# %% ../nbs/12_profile_cnn.ipynb #efdfe9d0
+def _check_layers(o):
+    "Raises: InputError if the blocks or the dense layers cannot be built."
+    lists = o.widths, o.kernels, o.pools
+    if not o.widths or len({*map(len, lists)}) > 1 or any(type(v) is not int or v < 1 for l in lists for v in l):
+        raise InputError(f"widths = {list(o.widths)}, kernels = {list(o.kernels)}, pools = {list(o.pools)}: "
+                         "need one whole number of 1 or more for each block, in each list.")
+    if o.dense < 1 or not (0 <= o.dropout < 1 and 0 <= o.dense_dropout < 1):
+        raise InputError(f"dense = {o.dense}, dropout = {o.dropout}, dense_dropout = {o.dense_dropout}: "
+                         "need dense of 1 or more, and dropout from 0 to below 1.")
+
+# %% ../nbs/12_profile_cnn.ipynb #63fc6d3b
 class ProfileCNN(nn.Module):
-    "A convolutional encoder after Toneyan, Tang & Koo (doi:10.1038/s42256-022-00570-9), with layers of our own choice."
+    "A profile encoder in the spirit of doi:10.1038/s42256-022-00570-9; the layers are our own choice."
     def __init__(self, options:ProfileCNNOptions, # widths, kernels, pools, dense, dropout, dense_dropout
                  n_tracks:int, # tracks
                  n_bins:int): # bins of a window, enough for the pools
@@ -90,7 +95,7 @@ def multiply_adds(
     net.train(was)
     return sum(count) // n
 
-# %% ../nbs/12_profile_cnn.ipynb #37c5cc0d
-profile_cnn = Model("profile_cnn", "a convolutional encoder of 25-bp profiles, in the spirit of epi_to_express", ProfileCNNOptions,
-                    needs=lambda o: [check_window(o.window, o.bin)], inputs=window_inputs,
+# %% ../nbs/12_profile_cnn.ipynb #eaa067a1
+profile_cnn = Model("profile_cnn", "a convolutional encoder of 25-bp profiles, expression from 0 to 1",
+                    ProfileCNNOptions, needs=lambda o: [check_window(o.window, o.bin)], inputs=window_inputs,
                     network=lambda o, x: ProfileCNN(o, n_tracks=x["signal"].shape[2], n_bins=x["signal"].shape[1]))

@@ -66,7 +66,7 @@ def load_checkpoint(
     log.info(f"{path}: belongs to other options or inputs; starting anew.")
     return None
 
-# %% ../nbs/20_train.ipynb #89c08f0c
+# %% ../nbs/20_train.ipynb #8ead1d25
 class _Training:
     "A training under way."
     def __init__(self, build, options, seed, device, desc):
@@ -75,7 +75,8 @@ class _Training:
         self.lr, self.desc = options.lr, desc
         self.adam = torch.optim.Adam(self.net.parameters(), lr=options.lr, eps=options.eps, fused=True)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.adam, factor=options.decay, patience=options.plateau - 1, threshold=options.min_delta, threshold_mode="abs")
+            self.adam, factor=options.decay, patience=options.plateau - 1, threshold=options.min_delta,
+            threshold_mode="abs")
         self.history, self.best, self.best_loss = [], None, np.inf
 
     def state(self):
