@@ -6,14 +6,14 @@
 __all__ = ['COLUMNS', 'needs_of', 'grid', 'narrow', 'prediction_table', 'provenance', 'execute', 'load_fitted', 'collect_tables',
            'collect_histories']
 
-# %% ../nbs/21_crossval.ipynb #05351d9a
+# %% ../nbs/21_crossval.ipynb #7092f98b
 import json, platform, subprocess
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .core import InputError, Problems, atomic, suggest, write_csv, write_json, write_npy
-from .data import Data, Run, Task, impute, make_data
+from .data import Data, Run, Task, UnitScale, impute, make_data
 from .registry import mark_sets
 from .study import Study
 from .tracks import plan
@@ -100,7 +100,7 @@ def provenance(
                 versions=dict(python=platform.python_version(), **versions),
                 revision=git.stdout.strip() if git.returncode == 0 else None)
 
-# %% ../nbs/21_crossval.ipynb #0c5d1c55
+# %% ../nbs/21_crossval.ipynb #a1a0dd19
 def execute(
     task:Task, # what to run
     folder, # where its files go
@@ -133,11 +133,12 @@ def _execute_network(task, data, folder, identity, device, every):
     net, history = fit_network(build, data, task.options, task.run.random_seed, device, folder/"checkpoint.pt",
                                identity, every, task.run.folder)
     weights = {k: v.cpu() for k, v in net.state_dict().items()}
-    save_checkpoint(folder/"model.pt", net=weights, fill={k: torch.tensor(v) for k, v in data.fill.items()})
+    save_checkpoint(folder/"model.pt", net=weights, fill={k: torch.tensor(v) for k, v in data.fill.items()},
+                    scale=asdict(data.scale) if data.scale else None)
     write_csv(folder/"history.csv", history)
-    return predict_network(net, data.x, device=device)
+    return data.restored(predict_network(net, data.x, device=device))
 
-# %% ../nbs/21_crossval.ipynb #c13269ee
+# %% ../nbs/21_crossval.ipynb #12f2ca78
 def load_fitted(
     task:Task, # the run
     folder, # its folder
@@ -155,7 +156,8 @@ def load_fitted(
     fill, one = {k: v.numpy() for k, v in state["fill"].items()}, task.model.inputs(task, [0])
     net = task.model.network(task.options, one)
     net.load_state_dict(state["net"])
-    return lambda x: predict_network(net.to(device), impute(x, fill)[0], device=device)
+    restored = UnitScale(**state["scale"]).restored if state.get("scale") else lambda z: z
+    return lambda x: restored(predict_network(net.to(device), impute(x, fill)[0], device=device))
 
 # %% ../nbs/21_crossval.ipynb #506b3a8d
 def collect_tables(

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['Run', 'Model', 'NetworkOptions', 'check_window', 'Task', 'track_folder', 'log_linear', 'read_signal', 'window_inputs',
-           'Data', 'targets', 'splits_of', 'impute', 'make_data', 'Batches']
+           'UnitScale', 'fit_unit', 'Data', 'targets', 'splits_of', 'impute', 'make_data', 'Batches']
 
-# %% ../nbs/09_data.ipynb #ff27e076
-from dataclasses import dataclass, field
+# %% ../nbs/09_data.ipynb #5353744e
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Callable
 import numpy as np, pandas as pd, torch
-from .core import InputError, seed_of
+from .core import InputError, seed_of, suggest
+from .expression import TRANSFORMS, check_scale
 from .splits import assign
 from .study import Study
 from .tracks import Need, apply_edits, flip, read_windows
@@ -58,7 +59,7 @@ class Model:
     def target(self): # "gene" or "profile"
         return "profile" if self.profile else "gene"
 
-# %% ../nbs/09_data.ipynb #3d1a4bca
+# %% ../nbs/09_data.ipynb #dca09466
 @dataclass(frozen=True)
 class NetworkOptions:
     "How a network is trained (Murphy et al. 2025, doi:10.1093/nar/gkae1212)."
@@ -69,12 +70,16 @@ class NetworkOptions:
     decay:float=.2 # the learning rate is multiplied by this …
     plateau:int=3 # … after so many epochs without a better validation loss
     patience:int=12 # training ends after so many
+    min_delta:float=1e-4 # for the learning rate, a loss is better if it is lower by more than this
+    target:str="transformed" # what is fitted: "transformed" expression, or "unit": untransformed, scaled to 0–1
     def __post_init__(self):
         for name in ("batch", "epochs", "plateau", "patience"):
             if getattr(self, name) < 1: raise InputError(f"{name} = {getattr(self, name)}: needs 1 or more.")
-        if not (self.lr > 0 and 0 < self.decay <= 1 and self.eps > 0):
-            raise InputError(f"lr = {self.lr}, decay = {self.decay}, eps = {self.eps}: "
-                             "need lr > 0, 0 < decay ≤ 1, eps > 0.")
+        if not (self.lr > 0 and 0 < self.decay <= 1 and self.eps > 0 and self.min_delta >= 0):
+            raise InputError(f"lr = {self.lr}, decay = {self.decay}, eps = {self.eps}, min_delta = {self.min_delta}: "
+                             "need lr > 0, 0 < decay ≤ 1, eps > 0, min_delta ≥ 0.")
+        if self.target not in (known := ("transformed", "unit")):
+            raise InputError(f"target = {self.target!r} is unknown{suggest(self.target, known)}")
 
 # %% ../nbs/09_data.ipynb #b500c4a5
 def check_window(
@@ -145,7 +150,38 @@ def window_inputs(
     "The window around the TSS that a promoter model looks at."
     return dict(signal=read_signal(task, Need(task.options.window, task.options.bin), rows, edits))
 
-# %% ../nbs/09_data.ipynb #3219d1e6
+# %% ../nbs/09_data.ipynb #cef23642
+@dataclass(frozen=True)
+class UnitScale:
+    "Expression from 0 to 1 over the training genes, and back."
+    low:float # the lowest untransformed expression of the training genes
+    high:float # the highest
+    transform:str # a name in `TRANSFORMS`
+    pseudocount:float # of the transform
+    linear:bool # whether the unit is linear: there is no expression below 0
+
+    def scaled(self, y): # in the unit of the transform → 0–1 over the training genes
+        return (TRANSFORMS[self.transform][1](y, self.pseudocount) - self.low) / (self.high - self.low)
+    def restored(self, z): # as the network predicts → in the unit of the transform, float64
+        value = self.low + np.asarray(z, float)*(self.high - self.low)
+        return TRANSFORMS[self.transform][0](np.maximum(value, 0) if self.linear else value, self.pseudocount)
+
+# %% ../nbs/09_data.ipynb #eda97a27
+def fit_unit(
+    y, # (n,) expression of the training genes in the unit of the transform
+    table:dict, # unit, transform, pseudocount, as of `Study.expression_table`
+    what:str, # how to call these genes in a message
+) -> UnitScale: # from the lowest to the highest
+    "The scale on which these genes lie between 0 and 1. Raises: InputError if they are all the same."
+    transform, c = table["transform"], table["pseudocount"]
+    value = TRANSFORMS[transform][1](np.asarray(y, float), c)
+    low, high = float(value.min()), float(value.max())
+    if not low < high:
+        raise InputError(f"{what}: all {len(value)} have the same expression, {low:g} {table['unit']}, and "
+                         "target = \"unit\" needs two values; use other [splits], or leave this cell out.")
+    return UnitScale(low, high, transform, c, check_scale(table["unit"], transform, c))
+
+# %% ../nbs/09_data.ipynb #fe7bbd7e
 @dataclass
 class Data:
     "What a model is fitted to."
@@ -153,9 +189,14 @@ class Data:
     y:np.ndarray # (genes,) or (genes, bins); NaN where unlabelled
     split:np.ndarray # (genes,) "train", "valid", "test", "unlabelled" or ""
     fill:dict=field(default_factory=dict) # name → (tracks,) value of a bin in which nothing was measured
+    scale:UnitScale|None=None # of what a network is fitted to; None: of y as it is
 
     def rows(self, split): # which genes are in a split
         return np.flatnonzero(self.split == split)
+    def scaled(self): # the same with y as the network is to predict it
+        return replace(self, y=self.scale.scaled(self.y), scale=None) if self.scale else self
+    def restored(self, z): # what the network predicts, in the unit of y
+        return self.scale.restored(z) if self.scale else z
 
 # %% ../nbs/09_data.ipynb #f3a7945f
 def targets(
@@ -194,26 +235,36 @@ def _mean_seen(x):
     sums, seen = np.nan_to_num(x).sum(0, dtype=float), (~np.isnan(x)).sum(0)
     return np.nan_to_num(sums / np.maximum(seen, 1)).astype(np.float32)
 
-# %% ../nbs/09_data.ipynb #23d2085f
+# %% ../nbs/09_data.ipynb #cb3f0c7d
 def make_data(
     task:Task, # which run
 ) -> Data: # inputs, targets and splits of all genes
     "All that a run's model is fitted to. Memory: genes × bins × tracks × 4 bytes, twice while it is made."
     y = targets(task)
     split = splits_of(task, y)
-    x, fill = impute(task.model.inputs(task, np.arange(len(y))), train=np.flatnonzero(split == "train"))
-    return Data(x, y, split, fill)
+    train = np.flatnonzero(split == "train")
+    x, fill = impute(task.model.inputs(task, np.arange(len(y))), train=train)
+    return Data(x, y, split, fill, _scale_of(task, y[train]))
 
-# %% ../nbs/09_data.ipynb #4bfec964
+def _scale_of(task, y):
+    "The scale of a network's target, fitted to training genes, if there are any and its options ask for one."
+    if getattr(task.options, "target", "") != "unit" or not len(y): return None
+    if y.ndim > 1: raise InputError(f"[models.{task.run.model}] target = \"unit\" scales expression, and this model "
+                                    "predicts a profile; use target = \"transformed\".")
+    return fit_unit(y, task.study.expression_table, f"fold {task.run.fold}, training genes of {task.run.cell}")
+
+# %% ../nbs/09_data.ipynb #6e42f473
 class Batches:
     "Batches of genes as tensors: iterate once for an epoch."
     def __init__(self, data:Data, # inputs and targets
                  rows, # (n,) which genes
                  size:int, # genes a batch
                  generator:torch.Generator|None=None, # draws the order; None: in the order of `rows`
-                 device="cpu"): # where the tensors live
+                 device="cpu", # where the tensors live
+                 even:bool=False): # as many batches, but none of them much smaller than the others
         to = lambda a: torch.tensor(np.asarray(a)[rows], dtype=torch.float32, device=device)
-        self.x, self.y, self.size, self.generator = {k: to(v) for k, v in data.x.items()}, to(data.y), size, generator
+        self.x, self.y = {k: to(v) for k, v in data.x.items()}, to(data.y)
+        self.size, self.generator, self.even = size, generator, even
 
     def __len__(self): return -(-len(self.y) // self.size)
 
@@ -221,4 +272,5 @@ class Batches:
         n, y = len(self.y), self.y
         order = torch.randperm(n, generator=self.generator) if self.generator else torch.arange(n)
         order = order.to(y.device)
-        for i in order.split(self.size): yield {k: v[i] for k, v in self.x.items()}, y[i]
+        for i in order.tensor_split(len(self)) if self.even else order.split(self.size):
+            yield {k: v[i] for k, v in self.x.items()}, y[i]

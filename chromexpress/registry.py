@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'load_study']
 
-# %% ../nbs/19_registry.ipynb #594d8ec4
+# %% ../nbs/19_registry.ipynb #eebd0ab0
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -14,11 +14,12 @@ from .baselines import activity, boosting, gene_score, ridge
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
 from .nested import nested
+from .profile_cnn import profile_cnn
 from .promoter_cnn import promoter_cnn
 from .signal import BigWig, open_source, source_kind
 from .study import Study, parse_study
 
-# %% ../nbs/19_registry.ipynb #9f412d4d
+# %% ../nbs/19_registry.ipynb #88296340
 MODELS = {}
 
 def register(
@@ -30,7 +31,7 @@ def register(
     MODELS[model.name] = model
     return model
 
-for m in (ridge, activity, gene_score, boosting, promoter_cnn, nested): register(m)
+for m in (ridge, activity, gene_score, boosting, promoter_cnn, profile_cnn, nested): register(m)
 
 # %% ../nbs/19_registry.ipynb #e6f0a9f6
 def load_plugins(

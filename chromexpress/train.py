@@ -66,7 +66,7 @@ def load_checkpoint(
     log.info(f"{path}: belongs to other options or inputs; starting anew.")
     return None
 
-# %% ../nbs/20_train.ipynb #1b365ff7
+# %% ../nbs/20_train.ipynb #8ead1d25
 class _Training:
     "A training under way."
     def __init__(self, build, options, seed, device, desc):
@@ -75,7 +75,8 @@ class _Training:
         self.lr, self.desc = options.lr, desc
         self.adam = torch.optim.Adam(self.net.parameters(), lr=options.lr, eps=options.eps, fused=True)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            self.adam, factor=options.decay, patience=options.plateau - 1, threshold=1e-4, threshold_mode="abs")
+            self.adam, factor=options.decay, patience=options.plateau - 1, threshold=options.min_delta,
+            threshold_mode="abs")
         self.history, self.best, self.best_loss = [], None, np.inf
 
     def state(self):
@@ -119,7 +120,7 @@ def _set_rng(state, device):
     if torch.device(device).type == "cuda": torch.cuda.set_rng_state(state, device)
     else: torch.set_rng_state(state)
 
-# %% ../nbs/20_train.ipynb #ca363a21
+# %% ../nbs/20_train.ipynb #2016ae68
 def fit_network(
     build, # () → an untrained nn.Module
     data:Data, # inputs, targets and splits
@@ -132,8 +133,9 @@ def fit_network(
     desc:str="", # for the progress bar
 ) -> tuple[nn.Module, pd.DataFrame]: # the network with its best weights; epoch, train_loss, valid_loss, lr, seconds
     "Train a network with early stopping. Raises: InputError if the loss stops being a number."
-    t, rows, saved = _Training(build, options, seed, device, desc), data.rows("valid"), time.monotonic()
-    train = Batches(data, data.rows("train"), options.batch, t.order, device)
+    t, data, saved = _Training(build, options, seed, device, desc), data.scaled(), time.monotonic()
+    train = Batches(data, data.rows("train"), options.batch, t.order, device, _has_batch_norm(t.net))
+    rows = data.rows("valid")
     valid, y_valid = {k: v[rows] for k, v in data.x.items()}, data.y[rows]
     if checkpoint and (state := load_checkpoint(checkpoint, identity)):
         t.resume(state)
@@ -148,3 +150,7 @@ def fit_network(
             bar.set_postfix(valid=f"{loss:.3g}"); bar.update()
     t.net.load_state_dict(t.best)
     return t.net, pd.DataFrame(t.history)
+
+def _has_batch_norm(net):
+    "Whether some layer takes statistics from its batch."
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())

@@ -13,7 +13,8 @@ from toy import PLUGIN, UNLABELLED, UNSEEN, cli, quiet_log, write_study
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
-SMALL = dict(promoter_cnn="epochs = 2", nested="forests = 2\ntrees = 20") # options that make a model's training short
+# options that make a model's training short
+SMALL = dict(promoter_cnn="epochs = 2", profile_cnn="epochs = 2", nested="forests = 2\ntrees = 20")
 
 def tables(names, marks='["all"]'): return "\n".join(f"[models.{n}]\nmarks = {marks}\n{SMALL.get(n, '')}" for n in names)
 

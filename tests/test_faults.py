@@ -82,9 +82,10 @@ torch.set_num_threads(1)
 units = units_of(Path(sys.argv[1]))
 do_unit(units[sys.argv[2]], units, "cpu", every=0)
 """
-def test_killed_while_training(tmp_path):
-    path = write_study(tmp_path/"a", models='["promoter_cnn"]', tables="[models.promoter_cnn]\nepochs = 5\n", folds='["1"]')
-    run = "run:promoter_cnn:cellA:H3K4me3+H3K27ac:1:0"
+@pytest.mark.parametrize("model", ["promoter_cnn", "profile_cnn"])
+def test_killed_while_training(model, tmp_path):
+    path = write_study(tmp_path/"a", models=f'["{model}"]', tables=f"[models.{model}]\nepochs = 5\n", folds='["1"]')
+    run = f"run:{model}:cellA:H3K4me3+H3K27ac:1:0"
     assert cli("prepare", path, "--jobs", "1") == 0
     other = copy(path, tmp_path/"b")
     p = python(TRAIN, path, run)
