@@ -7,8 +7,9 @@ __all__ = ['KINDS', 'BigWig', 'read_intervals', 'max_of_overlaps', 'Intervals', 
            'stretches', 'Binned', 'bin_sums', 'bin_signal', 'running_integral', 'integral_means', 'GeneTable',
            'table_marks', 'table_genes', 'read_gene_table']
 
-# %% ../nbs/02_signal.ipynb #5edf3769
+# %% ../nbs/02_signal.ipynb #ca043798
 import csv, gzip, re, zlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -321,7 +322,7 @@ def integral_means(
     edges = np.asarray(starts)[:, None] + bin*np.arange(n + 1)
     return (np.diff(np.interp(edges, corners, integral), axis=1) / bin).astype(np.float32)
 
-# %% ../nbs/02_signal.ipynb #738d49a5
+# %% ../nbs/02_signal.ipynb #fd233e3c
 @dataclass(frozen=True)
 class GeneTable:
     "The signal of one cell as a table with a row for each gene and bin. Raises: InputError if it cannot be read so."
@@ -338,16 +339,18 @@ class GeneTable:
     def __post_init__(self):
         if not self.files: raise InputError("files = []: needs one file or more.")
         if self.bin < 1 or self.bins < 1 or self.span % 2:
-            raise InputError(f"bin = {self.bin}, bins = {self.bins}: needs 1 or more of each, an even number of bp in all.")
+            raise InputError(f"bin = {self.bin}, bins = {self.bins}: needs 1 or more of each, and "
+                             "an even number of bp in all.")
+        where = f"id_pattern = {self.id_pattern!r}"
         try: groups = 1 if self.id_pattern is None else re.compile(self.id_pattern).groups
-        except re.error as e: raise InputError(f"id_pattern = {self.id_pattern!r}: not a regular expression ({e}).") from None
-        if not groups: raise InputError(f"id_pattern = {self.id_pattern!r}: needs a group, as '^(ENSG[0-9]+)'.")
+        except re.error as e: raise InputError(f"{where}: not a regular expression ({e}).") from None
+        if not groups: raise InputError(f"{where}: needs a group, as '^(ENSG[0-9]+)'.")
 
     @property
     def span(self): # bp around the TSS
         return self.bin*self.bins
 
-# %% ../nbs/02_signal.ipynb #72e4f7cf
+# %% ../nbs/02_signal.ipynb #9c1c3155
 def table_marks(
     table:GeneTable, # files that exist
 ) -> tuple: # names of the columns that are read
@@ -355,13 +358,15 @@ def table_marks(
     found = []
     for path in table.files:
         names, need = _header(table, path)[0], [table.id, table.number, *table.marks]
+        has = f"it has {some(map(repr, names), 9)}."
         if lacks := [c for c in need if c not in names]:
-            raise InputError(f"{path}, line 1: no column {', '.join(map(repr, lacks))}; it has {some(map(repr, names), 9)}. "
-                             "Name its columns by id, number and marks; or all of them by columns, if it has no header.")
+            raise InputError(f"{path}, line 1: no column {', '.join(map(repr, lacks))}; {has} Name its columns by "
+                             "id, number and marks; or all of them by columns, if it has no header.")
         marks = table.marks or tuple(n for n in names if n not in (*need, *table.ignore))
-        if not marks: raise InputError(f"{path}, line 1: no column is left to be a mark; it has {some(map(repr, names), 9)}.")
+        if not marks: raise InputError(f"{path}, line 1: no column is left to be a mark; {has}")
         if found and sorted(marks) != sorted(found):
-            raise InputError(f"{path}, line 1: its marks are {some(marks, 9)}; those of {table.files[0]} are {some(found, 9)}.")
+            raise InputError(f"{path}, line 1: its marks are {some(marks, 9)}; those of {table.files[0]} are "
+                             f"{some(found, 9)}.")
         found = found or marks
     return found
 
@@ -374,21 +379,21 @@ def _header(table, path):
     while names and not names[-1]: names.pop()
     if table.columns and len(names) != len(table.columns):
         raise InputError(f"{path}, line 1: {len(names)} fields, but columns names {len(table.columns)}.")
-    names = list(table.columns) or names
-    if twice := [n for n in names if names.count(n) > 1]: raise InputError(f"{path}, line 1: two columns are called {twice[0]!r}.")
+    names, where = list(table.columns) or names, f"{path}, line 1"
+    if "" in names: raise InputError(f"{where}: column {names.index('') + 1} has no name; name it, or take it out.")
+    if twice := [n for n in names if names.count(n) > 1]:
+        raise InputError(f"{where}: two columns are called {twice[0]!r}.")
     return names, sep
 
-# %% ../nbs/02_signal.ipynb #246a7210
-class _readable:
-    "Turns what goes wrong in reading a file into an InputError."
-    def __init__(self, path): self.path = path
-    def __enter__(self): return self
-    def __exit__(self, kind, e, trace):
-        wrong = (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, EOFError, OSError, zlib.error)
-        if kind is None or not issubclass(kind, wrong): return
-        if issubclass(kind, (EOFError, zlib.error, gzip.BadGzipFile)):
-            raise InputError(f"{self.path}: the gzip stream ends early or is damaged; copy or download it again.") from None
-        raise InputError(f"{self.path}: cannot be read as a table ({str(e).strip().splitlines()[-1]}).") from None
+# %% ../nbs/02_signal.ipynb #453737e5
+@contextmanager
+def _readable(path):
+    "Turn what goes wrong in reading a file into an InputError."
+    try: yield
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise InputError(f"{path}: the gzip stream ends early or is damaged; copy or download it again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeError, OSError) as e:
+        raise InputError(f"{path}: cannot be read as a table ({str(e).strip().splitlines()[-1]}).") from None
 
 # %% ../nbs/02_signal.ipynb #87192ce1
 def table_genes(
@@ -412,7 +417,7 @@ def _add_genes(found, ids, path):
                          "a gene needs to be in one file.")
     found |= dict.fromkeys(ids, path)
 
-# %% ../nbs/02_signal.ipynb #769f5ed4
+# %% ../nbs/02_signal.ipynb #f023d9b8
 def _read_rows(table, path, wanted=None):
     "The columns of a file, or some of them, indexed by line; NaN where a field is empty."
     names, sep = _header(table, path)
@@ -433,16 +438,17 @@ def _read_rows(table, path, wanted=None):
 def _genes_of(table, rows, path):
     "The gene of each row as a number, and the ids of the genes."
     number, names = pd.factorize(rows[table.id])
-    if (number < 0).any(): raise InputError(f"{path}, line {rows.index[(number < 0).argmax()]}: no gene in column {table.id!r}.")
+    if (number < 0).any():
+        raise InputError(f"{path}, line {rows.index[(number < 0).argmax()]}: no gene in column {table.id!r}.")
     ids = pd.Series(names, dtype=str).str.strip()
     if table.id_pattern is not None: ids = ids.str.extract(table.id_pattern).iloc[:, 0]
     if (lost := ids.isna().to_numpy()).any():
-        raise InputError(f"{path}, line {rows.index[lost[number].argmax()]}: id_pattern {table.id_pattern!r} finds no id in "
-                         f"{names[lost.argmax()]!r} ({lost.sum()} such genes).")
+        raise InputError(f"{path}, line {rows.index[lost[number].argmax()]}: id_pattern {table.id_pattern!r} "
+                         f"finds no id in {names[lost.argmax()]!r} ({lost.sum()} such genes).")
     merged, ids = pd.factorize(ids)
     return merged[number], list(ids)
 
-# %% ../nbs/02_signal.ipynb #3d528fcf
+# %% ../nbs/02_signal.ipynb #4a745ca8
 def read_gene_table(
     table:GeneTable, # files that exist
     low:float=0., # the smallest number allowed
@@ -471,16 +477,17 @@ def _read_counts(table, path, marks, low, high):
         problems.add(f"column {table.number!r} needs whole numbers from 1 to {table.bins}, the number of bins: "
                      f"{_named(rows[table.number][~whole])}.")
     x = np.empty((len(rows), len(marks)), np.float32)
+    limits = f"from {low:g} to {high:g}" if np.isfinite(high) else "of 0 or more" if low == 0 else "that are finite"
     for k, m in enumerate(marks):
         x[:, k], good = _within(rows[m], low, high)
-        limits = f"from {low:g} to {high:g}" if np.isfinite(high) else "of 0 or more" if low == 0 else "that are finite"
-        if not good.all(): problems.add(f"column {m!r} needs numbers {limits}, as its scale has: {_named(rows[m][~good])}.")
+        if good.all(): continue
+        problems.add(f"column {m!r} needs numbers {limits}, as its scale has: {_named(rows[m][~good])}.")
     problems.check()
     out = np.empty((len(ids), table.bins, len(marks)), np.float32)
     out[gene, _complete(table, path, rows, gene, ids, number.astype(int) - 1)] = x
     return ids, out
 
-# %% ../nbs/02_signal.ipynb #31a15e22
+# %% ../nbs/02_signal.ipynb #a1c60426
 def _within(text, low, high):
     "Numbers, and which of them are finite and within the limits."
     x = pd.to_numeric(text, errors="coerce").to_numpy(float)
@@ -495,12 +502,13 @@ def _complete(table, path, rows, gene, ids, bin):
     place = pd.Series(gene.astype(np.int64)*table.bins + bin, index=rows.index)
     if (again := place.duplicated()).any():
         line = again.idxmax()
-        raise InputError(f"{path}, line {line}: bin {place[line] % table.bins + 1} of {ids[place[line] // table.bins]} is there "
-                         f"already ({again.sum()} such lines); each gene needs a row a bin.")
+        g, b = divmod(int(place[line]), table.bins)
+        raise InputError(f"{path}, line {line}: bin {b + 1} of {ids[g]} is there already ({again.sum()} such lines); "
+                         "each gene needs one row a bin.")
     n = np.bincount(gene, minlength=len(ids))
     if (short := n < table.bins).any():
-        g = short.argmax()
+        g, line = short.argmax(), rows.index[short[gene].argmax()]
         first = np.setdiff1d(np.arange(table.bins), bin[gene == g])[0] + 1
-        raise InputError(f"{path}, line {rows.index[(gene == g).argmax()]}: {ids[g]} has {n[g]} of {table.bins} bins, the first that "
-                         f"is missing is {first} ({short.sum()} such genes); each gene needs a row a bin, and bins their number.")
+        raise InputError(f"{path}, line {line}: {ids[g]} has {n[g]} of {table.bins} bins, the first that is missing is "
+                         f"{first} ({short.sum()} such genes); each gene needs one row a bin, and bins is their number.")
     return bin

@@ -127,7 +127,7 @@ def read_keys(
             problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #b22b0ef4
+# %% ../nbs/07_study.ipynb #41d89e7e
 def genes_of_tables(
     genes:pd.DataFrame, # of the gene table
     tables:dict, # cell → GeneTable
@@ -139,9 +139,9 @@ def genes_of_tables(
         ids = pd.Index(table_genes(t, cache))
         mine = known.isin(ids)
         if not mine.any():
-            raise InputError(f"[tables.{cell}]: no gene of the study is in {t.files[0]}. The study's gene ids look like "
-                             f"{known[0]!r}, the table's ({t.id}) like {ids[0]!r}; id_pattern takes an id out of a "
-                             "longer name.")
+            raise InputError(f"[tables.{cell}]: no gene of the study is in {t.files[0]}. The study's gene ids look "
+                             f"like {known[0]!r}, the table's ({t.id}) like {ids[0]!r}; id_pattern takes an id out "
+                             "of a longer name.")
         said.setdefault((mine.tobytes(), tuple(ids[~ids.isin(known)])), []).append((cell, len(ids), known[~mine]))
         kept &= mine
     for (_, strange), of in said.items(): _say_left_out(of, strange, len(genes))

@@ -275,7 +275,7 @@ def table_lacks(
     return (f"needs {asked} in bins of {need.bin:,} bp; the table has {table.bins:,} bins of {table.bin:,} bp, "
             f"{table.span:,} bp in all, and serves what is cut from them symmetrically in whole bins.")
 
-# %% ../nbs/03_tracks.ipynb #6f9def33
+# %% ../nbs/03_tracks.ipynb #74190970
 def table_windows(
     track:Track, # one with a table
     genes:pd.DataFrame, # gene frame
@@ -284,7 +284,8 @@ def table_windows(
     ids, marks, x = read_gene_table(track.table, *SCALES.loc[track.scale, ["low", "high"]])
     row = pd.Series(np.arange(len(ids)), index=ids).reindex(genes.gene_id)
     if (lost := row.isna().to_numpy()).any():
-        raise InputError(f"{track.path}: no rows for {lost.sum():,} of {len(genes):,} genes ({some(genes.gene_id[lost])}).")
+        raise InputError(f"{track.path}: no rows for {lost.sum():,} of {len(genes):,} genes "
+                         f"({some(genes.gene_id[lost])}).")
     x = x[row.to_numpy(dtype=int), :, marks.index(track.assay)]
     return flip(x, genes.strand) if track.table.oriented else x
 
@@ -293,7 +294,9 @@ def _fill_from_table(track, stores, genes, folder, made_from):
     x, n = table_windows(track, genes), len(genes)
     check_signal(track, x, n)
     for s in stores:
-        if lack := f"{s} is asked for" if s == INTEGRAL else table_lacks(track.table, s): raise InputError(f"{track.path}: {lack}")
+        wide = "needs a running integral, which a table does not have."
+        if lack := wide if s == INTEGRAL else table_lacks(track.table, s):
+            raise InputError(f"{track.path}: {track.cell} {track.assay} {lack}")
         cut = (track.table.span - s.window) // 2 // track.table.bin
         y = pool(x[:, cut:x.shape[1] - cut], s.bin // track.table.bin)
         _write_store(track, s, Binned(y, np.zeros(n, int), s.bins*np.arange(n + 1)), 0, n, folder, made_from, "")

@@ -115,7 +115,7 @@ def genes_digest(
     table = study.genes[["gene_id", "chrom", "tss", "strand"]]
     return digest([table.to_csv(index=False), {c: study.sizes[c] for c in dict.fromkeys(table.chrom)}], 12)
 
-# %% ../nbs/23_units.ipynb #92c9cc7f
+# %% ../nbs/23_units.ipynb #94b56278
 def track_identity(
     study:Study, # whose genes and assembly
     track:Track, # one track
@@ -128,8 +128,8 @@ def track_identity(
 
 def _source_identity(track, cache):
     "The content of a track's file, or of the files of its table, and how it is read."
-    if track.table is None: return dict(source=file_digest(track.path, cache), kind=source_kind(track.path, track.kind))
     t = track.table
+    if t is None: return dict(source=file_digest(track.path, cache), kind=source_kind(track.path, track.kind))
     reading = dict(bin=t.bin, bins=t.bins, id=t.id, id_pattern=t.id_pattern, number=t.number, columns=list(t.columns),
                    oriented=t.oriented)
     return dict(source=[file_digest(f, cache) for f in t.files], kind="table", table=reading)

@@ -82,6 +82,7 @@ BAD = dict( # old, new, options, what is said
     same_name=("K27", "K4", {}, r"line 1: two columns are called 'K4'"),
     pattern=("", "", dict(id_pattern="^(b)"), r"line 2: id_pattern '\^\(b\)' finds no id in 'a' \(1 such genes\)"),
     merged=("", "", dict(id_pattern="^(.?)[ab]"), r"line 4: bin 2 of  is there already"),
+    no_name=("gene_id bin", " bin", {}, r"line 1: column 1 has no name"),
     long_line=("a 2 4 6", "a 2 4 6 1", {}, r"line 3: more fields than the 4 columns"),
     longer_line=("a 2 4 6", "a 2 4 6 1 1", {}, r"cannot be read as a table \(.*line 3"),
     short_line=("a 2 4 6", "a 2 4", {}, r"column 'K27' .*'' \(line 3\)"),
