@@ -4,20 +4,22 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
-           'load_study']
+           'check_needs', 'load_study']
 
-# %% ../nbs/19_registry.ipynb #eebd0ab0
+# %% ../nbs/19_registry.ipynb #73b0accc
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from .baselines import activity, boosting, gene_score, ridge
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
+from .genome import some
 from .nested import nested
 from .profile_cnn import profile_cnn
 from .promoter_cnn import promoter_cnn
 from .signal import BigWig, open_source, source_kind
 from .study import Study, parse_study
+from .tracks import table_lacks
 
 # %% ../nbs/19_registry.ipynb #88296340
 MODELS = {}
@@ -141,7 +143,7 @@ def mark_sets(
     for m in marks: sets += each if m == "each" else every if m == "all" else [(m,) if isinstance(m, str) else m]
     return list(dict.fromkeys(tuple(a for a in assays if a in s) for s in sets if set(s) <= set(assays)))
 
-# %% ../nbs/19_registry.ipynb #0d14b329
+# %% ../nbs/19_registry.ipynb #6c0f4e9c
 def check_tracks(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
@@ -152,12 +154,27 @@ def check_tracks(
     try:
         for t in [t for table in (study.tracks, study.profiles) for cell in table.values() for t in cell.values()]:
             with problems.gather():
-                if not Path(t.path).exists() or source_kind(t.path, t.kind) != "bigwig": continue
+                if t.table is not None or not Path(t.path).exists(): continue
+                if source_kind(t.path, t.kind) != "bigwig": continue
                 if used: open_source(t.path, study.sizes, used, t.kind)
                 else: BigWig(t.path)
     finally: log.disabled = muted
 
-# %% ../nbs/19_registry.ipynb #91a5f29a
+# %% ../nbs/19_registry.ipynb #6037fe27
+def check_needs(
+    study:Study, # as parsed
+    models:dict, # name → Configured
+    problems:Problems, # collects what is wrong
+):
+    "Hold what the models need against what the tables of genes and bins have."
+    for m in models.values():
+        for need in m.model.needs(m.options):
+            said = {}
+            for cell, t in study.tables.items():
+                if lack := table_lacks(t, need): said.setdefault(lack, []).append(cell)
+            for lack, cells in said.items(): problems.add(f"[models.{m.name}] with [tables] {some(cells)}: {lack}")
+
+# %% ../nbs/19_registry.ipynb #30d8ed92
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -176,6 +193,7 @@ def load_study(
     if "genes" in study.__dict__:
         for m in models.values():
             for lack in m.model.lacks(study, m.options): problems.add(f"[models.{m.name}]: {lack}")
+    check_needs(study, models, problems)
     if "expression" in study.__dict__ and not problems.found:
         with problems.gather(): study.folds
         for m in models.values() if "folds" in study.__dict__ else ():

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'WIDE', 'INTEGRAL', 'Track', 'Need', 'serves', 'plan', 'store_paths', 'is_current', 'regions_of', 'fill',
-           'check_signal', 'pool', 'read_windows', 'flip', 'apply_edits']
+           'check_signal', 'pool', 'read_windows', 'flip', 'table_lacks', 'table_windows', 'apply_edits']
 
-# %% ../nbs/03_tracks.ipynb #f3b78e47
+# %% ../nbs/03_tracks.ipynb #70080755
 import json
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, check_columns, log, write_json, write_npy
-from .genome import tss_windows
-from .signal import bin_signal, integral_means, open_source, running_integral
+from .genome import some, tss_windows
+from .signal import (Binned, GeneTable, bin_signal, integral_means, open_source, read_gene_table,
+                                 running_integral)
 
 # %% ../nbs/03_tracks.ipynb #f885e925
 SCALES = pd.DataFrame(
@@ -23,7 +24,7 @@ SCALES = pd.DataFrame(
      ("fraction", "skip", 0., 0., 1., "share of reads, as in methylation")],
     columns=["scale", "uncovered", "background", "low", "high", "for"]).set_index("scale")
 
-# %% ../nbs/03_tracks.ipynb #18c21293
+# %% ../nbs/03_tracks.ipynb #604196ca
 @dataclass(frozen=True)
 class Track:
     "One assay in one cell: a file, and what its numbers mean. Raises: InputError for an unknown scale."
@@ -34,6 +35,7 @@ class Track:
     scale:str="linear" # one of SCALES
     uncovered:float|str|None=None # what an uncovered base counts as, or "skip"; None: as usual for the scale
     row:int=0 # which track of a folder of arrays
+    table:GeneTable|None=None # if it is a column of a table of genes and bins; `path` is then the first of its files
     def __post_init__(self):
         where, u = f"[tracks.{self.cell}] {self.assay}", self.uncovered
         if self.scale not in SCALES.index:
@@ -114,7 +116,7 @@ def regions_of(
     if need.regions not in (others or {}): raise InputError(f"no regions named {need.regions!r} in this study.")
     return check_columns(others[need.regions], ["gene_id", "chrom", "start", "end"], need.regions)
 
-# %% ../nbs/03_tracks.ipynb #53bb9be2
+# %% ../nbs/03_tracks.ipynb #93397c31
 def fill(
     track:Track, # what to bin
     stores, # Needs, or INTEGRAL; those that are current are left alone
@@ -128,6 +130,7 @@ def fill(
     todo = [s for s in stores if not is_current(folder, s, made_from)]
     if not todo: return []
     for left in sorted(Path(folder).rglob(".*.tmp*")): left.unlink()          # of a process that was killed
+    if track.table is not None: return _fill_from_table(track, todo, genes, folder, made_from)
     windows = {s: regions_of(s, genes, others) for s in todo if s != INTEGRAL}
     used = list(dict.fromkeys(c for r in windows.values() for c in r.chrom)) or list(dict.fromkeys(genes.chrom))
     source, desc = open_source(track.path, sizes, used, track.kind, track.row), f"{track.cell} {track.assay}"
@@ -260,6 +263,44 @@ def flip(
     x, minus = x.copy(), np.asarray(strand) == "-"
     x[minus] = x[minus][:, ::-1]
     return x
+
+# %% ../nbs/03_tracks.ipynb #84249614
+def table_lacks(
+    table:GeneTable, # what there is
+    need:Need, # what is asked for
+) -> str|None: # why it cannot be served, in words; None if it can
+    "What a table of genes and bins lacks for a need."
+    if need.window <= WIDE and serves(Need(table.span, table.bin), need): return None
+    asked = f"{need.window:,} bp around the TSS" if need.regions == "tss" else f"the regions {need.regions!r}"
+    return (f"needs {asked} in bins of {need.bin:,} bp; the table has {table.bins:,} bins of {table.bin:,} bp, "
+            f"{table.span:,} bp in all, and serves what is cut from them symmetrically in whole bins.")
+
+# %% ../nbs/03_tracks.ipynb #74190970
+def table_windows(
+    track:Track, # one with a table
+    genes:pd.DataFrame, # gene frame
+) -> np.ndarray: # (genes, bins of the table) float32, in genomic order
+    "The bins of a track out of its table. Raises: InputError if a gene is not in it, or the table is wrong."
+    ids, marks, x = read_gene_table(track.table, *SCALES.loc[track.scale, ["low", "high"]])
+    row = pd.Series(np.arange(len(ids)), index=ids).reindex(genes.gene_id)
+    if (lost := row.isna().to_numpy()).any():
+        raise InputError(f"{track.path}: no rows for {lost.sum():,} of {len(genes):,} genes "
+                         f"({some(genes.gene_id[lost])}).")
+    x = x[row.to_numpy(dtype=int), :, marks.index(track.assay)]
+    return flip(x, genes.strand) if track.table.oriented else x
+
+def _fill_from_table(track, stores, genes, folder, made_from):
+    "Cut and pool the stores of a track out of its table."
+    x, n = table_windows(track, genes), len(genes)
+    check_signal(track, x, n)
+    for s in stores:
+        wide = "needs a running integral, which a table does not have."
+        if lack := wide if s == INTEGRAL else table_lacks(track.table, s):
+            raise InputError(f"{track.path}: {track.cell} {track.assay} {lack}")
+        cut = (track.table.span - s.window) // 2 // track.table.bin
+        y = pool(x[:, cut:x.shape[1] - cut], s.bin // track.table.bin)
+        _write_store(track, s, Binned(y, np.zeros(n, int), s.bins*np.arange(n + 1)), 0, n, folder, made_from, "")
+    return [s.key for s in stores]
 
 # %% ../nbs/03_tracks.ipynb #d69ed505
 def apply_edits(

@@ -115,18 +115,26 @@ def genes_digest(
     table = study.genes[["gene_id", "chrom", "tss", "strand"]]
     return digest([table.to_csv(index=False), {c: study.sizes[c] for c in dict.fromkeys(table.chrom)}], 12)
 
-# %% ../nbs/23_units.ipynb #95a6f230
+# %% ../nbs/23_units.ipynb #94b56278
 def track_identity(
     study:Study, # whose genes and assembly
     track:Track, # one track
     cache:dict, # of file digests
 ) -> dict: # what its stores are made from
     "What the stores of a track are made from."
-    return dict(source=file_digest(track.path, cache), kind=source_kind(track.path, track.kind), scale=track.scale,
-                uncovered=track.uncovered, row=track.row, assembly=study.assembly, genes=genes_digest(study),
-                code=code_version(*BIN_CODE))
+    return _source_identity(track, cache) | dict(scale=track.scale, uncovered=track.uncovered, row=track.row,
+                                                 assembly=study.assembly, genes=genes_digest(study),
+                                                 code=code_version(*BIN_CODE))
 
-# %% ../nbs/23_units.ipynb #4ca34054
+def _source_identity(track, cache):
+    "The content of a track's file, or of the files of its table, and how it is read."
+    t = track.table
+    if t is None: return dict(source=file_digest(track.path, cache), kind=source_kind(track.path, track.kind))
+    reading = dict(bin=t.bin, bins=t.bins, id=t.id, id_pattern=t.id_pattern, number=t.number, columns=list(t.columns),
+                   oriented=t.oriented)
+    return dict(source=[file_digest(f, cache) for f in t.files], kind="table", table=reading)
+
+# %% ../nbs/23_units.ipynb #b38528fd
 def _wanted(study, models):
     "Track, kind (tracks or profiles) and stores of all binning that a study's models ask for."
     served = needs_of(models)
@@ -143,7 +151,8 @@ def _wanted(study, models):
 def _bin_unit(study, track, kind, stores, cache):
     "The binning of one track."
     n_bytes = sum(len(study.genes) * s.bins * 4 for s in stores if s != INTEGRAL)
-    size = Path(track.path).stat().st_size if Path(track.path).is_file() else 0
+    files = [track.path] if track.table is None else track.table.files
+    size = sum(Path(f).stat().st_size for f in files if Path(f).is_file())
     made = track_identity(study, track, cache) | dict(stores=[getattr(s, "key", s) for s in stores])
     return Unit(f"bin:{track.cell}:{track.assay}" + ":profile"*(kind == "profiles"), "bin",
                 track_folder(study.out, track, kind), made, tuple(p.name for s in stores for p in store_paths("", s)),
@@ -179,18 +188,23 @@ def _of_track(unit):
     "What a binning unit is made from, whichever stores it fills."
     return {k: v for k, v in unit.made_from.items() if k != "stores"}
 
-# %% ../nbs/23_units.ipynb #080b6da8
+# %% ../nbs/23_units.ipynb #e278767e
+def _remembered(file):
+    "What a file of the results folder remembers; nothing if it is not there, or damaged."
+    try: return json.loads(file.read_text())
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError): return {}
+
 def plan_units(
     study:Study, # a checked study
     models:dict, # name → Configured
 ) -> dict[str, Unit]: # id → unit, in an order in which they can be done
     "The binning and the runs of a study."
-    file = study.out/".digests.json"
-    try: cache = json.loads(file.read_text())
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError): cache = {}
+    file, tables = study.out/".digests.json", study.out/".tables.json"
+    cache = _remembered(file)
     known = dict(cache)
     binned = {u.id: u for u in bin_units(study, list(models.values()), cache)}
     if cache != known: write_json(file, cache)
+    if study.seen_tables != _remembered(tables): write_json(tables, study.seen_tables)
     labels = {c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells}
     return binned | {u.id: u for u in (run_unit(t, binned, labels[t.run.cell]) for t in grid(study, models))}
 

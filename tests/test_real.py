@@ -1,10 +1,11 @@
-"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal on hg19."
+"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal on hg19, tables of K562 and H1."
 import json, shutil, tarfile
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from chromexpress.cli import main
 from chromexpress.core import InputError
 from chromexpress.registry import load_study
+from chromexpress.tracks import table_windows
 
 STUDIES = Path(__file__).parent/"studies"
 
@@ -53,3 +54,40 @@ def test_another_assembly_is_refused_before_work_starts(data, tmp_path):
     study.write_text(study.read_text().replace("H3K27me3.hg19", "H3K4me3.hg38"))
     with pytest.raises(InputError, match=r"H3K4me3\.hg38\.bigWig: chr9 is 138394717 bp long .* looks like hg38"): load_study(study)
     assert not (tmp_path/"results").exists()
+
+# tables of reads per gene and bin
+
+@pytest.fixture(scope="module")
+def deepdiff(data, tmp_path_factory): # results of three models on the tables of two cells
+    folder = tmp_path_factory.mktemp("deepdiff")
+    for f in ("roadmap_genes.tsv.gz", "roadmap_rpkm.tsv.gz", "deepdiff"): (folder/f).symlink_to(data/f)
+    study = Path(shutil.copy(STUDIES/"deepdiff.toml", folder))
+    main(["run", str(study), "--jobs", "1"])
+    return study
+
+def test_tables_predict_blind_genes_of_both_cells(deepdiff):
+    m = pd.read_csv(deepdiff.parent/"results"/"metrics.csv").query("fold == 'all'").set_index(["model", "cell"])
+    assert set(m.index) == {(model, cell) for model in ("ridge", "activity", "promoter_cnn") for cell in ("E123", "E003")}
+    assert (m.n[["ridge", "activity"]] == 397).all() and (m.n["promoter_cnn"] < 150).all()
+    assert (m.pearson["ridge"] > .65).all() and (m.pearson["activity"] > .6).all() and (m.pearson["promoter_cnn"] > .5).all()
+
+def test_bin_1_of_the_tables_is_the_lowest_on_the_chromosome(deepdiff):
+    "H3K36me3 lies over gene bodies: in a genome's order it is to the right of the TSS of genes on +, to the left on -."
+    study, _ = load_study(deepdiff)
+    minus = (study.genes.strand == "-").to_numpy()
+    assert len(minus) == 397 and minus.sum() == 184
+    for cell in ("E123", "E003"):
+        x = table_windows(study.tracks[cell]["H3K36me3"], study.genes)
+        assert x.shape == (397, 200) and (x % 1 == 0).all()
+        left, right = x[:, :100].mean(1), x[:, 100:].mean(1)
+        assert right[~minus].mean() > 1.4*left[~minus].mean() and left[minus].mean() > 1.3*right[minus].mean()
+        assert (right > left)[~minus].mean() > .6 and (left > right)[minus].mean() > .6
+        stored = np.load(deepdiff.parent/"results"/"tracks"/cell/"H3K36me3"/"tss-w6000-b100.npy")
+        assert (stored == x[:, 70:130]).all()
+
+def test_the_tables_do_not_reach_40_kb(deepdiff, tmp_path):
+    for f in deepdiff.parent.iterdir(): (tmp_path/f.name).symlink_to(f)
+    wide = tmp_path/"wide.toml"
+    wide.write_text(deepdiff.read_text() + "window = 40000\n")
+    with pytest.raises(InputError, match=r"\[models.promoter_cnn\] with \[tables\] E123, E003: needs 40,000 bp .* 200 bins of 100 bp"):
+        load_study(wide)
