@@ -8,14 +8,15 @@ __all__ = ['NOTED', 'UNUSED', 'FACTOR', 'find_runs', 'Member', 'read_member', 'o
            'differences', 'factor_of', 'level_differences', 'blind_to', 'predict_cell', 'known_targets', 'mean_of',
            'applied_table', 'output_files', 'application_record', 'apply_runs', 'warn']
 
-# %% ../nbs/25_apply.ipynb #d8d21f55
+# %% ../nbs/25_apply.ipynb #89ade268
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, Problems, atomic, file_digest, log, pick_device, progress, suggest, write_csv, write_json, write_npy
+from .core import InputError, Problems, atomic, file_digest, log, pick_device, progress, suggest
+from .core import write_csv, write_json, write_npy
 from .crossval import COLUMNS, code_state, load_fitted, signal_levels
 from .data import Run, Task, targets
 from .evaluate import expressed, scores
@@ -27,7 +28,7 @@ from .study import Study, parse_study
 from .tracks import INTEGRAL, Need, store_paths
 from .units import RUN_CODE, code_version, filled, model_code, plan_binning
 
-# %% ../nbs/25_apply.ipynb #9aaed121
+# %% ../nbs/25_apply.ipynb #4a682777
 _FILES = ("run.json", "model.pt", "model.npz", "checkpoint.pt") # what a run writes that nothing else does
 
 def find_runs(
@@ -37,12 +38,13 @@ def find_runs(
     if not folders: raise InputError("--run: missing; give the folder of a finished run, or one above several.")
     done, begun = {}, {}
     for top in map(Path, folders):
-        if not top.is_dir(): raise InputError(f"--run {top}: no such folder; give that of a finished run, or one above it.")
+        if not top.is_dir(): raise InputError(f"--run {top}: no such folder; give a finished run's, or one above it.")
         found = sorted({p.parent.resolve() for name in _FILES for p in top.rglob(name)})
         whole = [f for f in found if (f/"run.json").exists() and any((f/m).exists() for m in _FILES[1:3])]
         rest = [f for f in found if f not in whole]
-        more = f", only {len(rest)} that are not finished ({some(f.name for f in rest)})" if rest else ""
-        if not whole: raise InputError(f"--run {top}: no finished run in it or below it{more}; `chromexpress run` makes them.")
+        only = f", only {len(rest)} that are not finished ({some(f.name for f in rest)})" if rest else ""
+        if not whole:
+            raise InputError(f"--run {top}: no finished run in it or below it{only}; `chromexpress run` makes them.")
         done, begun = done | dict.fromkeys(whole), begun | dict.fromkeys(rest)
     return list(done), list(begun)
 
@@ -65,7 +67,7 @@ class Member:
         t = pd.read_csv(file, usecols=["gene_id", "split"], dtype=str, keep_default_na=False)
         return t.set_index("gene_id").split
 
-# %% ../nbs/25_apply.ipynb #337a3b01
+# %% ../nbs/25_apply.ipynb #8a312830
 NOTED = ("run", "base", "options", "chromosomes", "assembly", "tracks", "stores", "unit", "unit_text", "profile",
          "plugin", "made_from", "files")
 
@@ -76,7 +78,8 @@ def read_member(
     folder = Path(folder)
     file = folder/"run.json"
     try: about = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as e: raise InputError(f"{file}: not valid JSON ({e}); run this part of its study again.") from None
+    except ValueError as e:
+        raise InputError(f"{file}: not valid JSON ({e}); run this part of its study again.") from None
     lacks = [k for k in NOTED if k not in about]
     if lacks: raise InputError(f"{file}: made by an older version, which did not note {', '.join(lacks)}; "
                                "run this part of its study again.")
@@ -87,39 +90,41 @@ def read_member(
                              "replaced. Run this part of its study again.")
     return Member(folder, about)
 
-# %% ../nbs/25_apply.ipynb #d51570bd
+# %% ../nbs/25_apply.ipynb #a703c68a
 def one_kind(
     members:list[Member], # the runs that were found
 ) -> list[Member]: # the same, in the order of folds and seeds
-    "Raises: InputError unless all are of one model, cell and set of marks, with equal inputs, and each is there once."
+    "Raises: InputError unless all are of one model, cell and set of marks, with like inputs, and each is there once."
     kinds, first = {}, members[0]
-    for m in members: kinds.setdefault(tuple(m.keys[k] for k in ("study", "model", "config", "trained_on", "marks")), []).append(m)
+    kind = lambda m: tuple(m.keys[k] for k in ("study", "model", "config", "trained_on", "marks"))
+    for m in members: kinds.setdefault(kind(m), []).append(m)
     if len(kinds) > 1:
         found = [f"{of[0].folder.parent} ({len(of)} run{'s'*(len(of) > 1)})" for of in kinds.values()]
-        raise InputError(f"--run: runs of {len(kinds)} kinds, where one model in one cell on one set of marks is needed; "
-                         f"give one of these folders: {some(found, 12)}.")
+        raise InputError(f"--run: runs of {len(kinds)} kinds, where one model in one cell on one set of marks is "
+                         f"needed; give one of these folders: {some(found, 12)}.")
     seen = {}
     for m in members:
         for k in ("assembly", "unit", "profile", "tracks"):
             if _but_level(m.about[k]) != _but_level(first.about[k]):
                 raise InputError(f"--run: {m.folder} and {first.folder} differ in their {k}; run their study again.")
         twin = seen.setdefault((m.keys["fold"], m.keys["seed"]), m)
-        if twin is not m: raise InputError(f"--run: {twin.folder} and {m.folder} are of the same fold and seed; give one.")
+        if twin is m: continue
+        raise InputError(f"--run: {twin.folder} and {m.folder} are of the same fold and seed; give one.")
     return [seen[k] for k in sorted(seen)]
 
 def _but_level(noted):
     "What was noted of a run, without the levels of its tracks, which differ from fold to fold."
     return [{k: v for k, v in t.items() if k != "level"} for t in noted] if isinstance(noted, list) else noted
 
-# %% ../nbs/25_apply.ipynb #61119c7a
+# %% ../nbs/25_apply.ipynb #de8da82e
 def configured_as(
     member:Member, # a run
 ) -> tuple[Configured, dict]: # its model with its options, and the stores of its windows: Need → store
     "Raises: InputError if the model is not registered, or has other options now."
     about, file = member.about, member.folder/"run.json"
     if about["base"] not in MODELS:
-        mend = f"name its plugin, {about['plugin']}, under `plugins` of the study to be predicted" if about["plugin"] else \
-               "this version has no such model"
+        mend = "this version has no such model"
+        if about["plugin"]: mend = f"name its plugin, {about['plugin']}, under `plugins` of the study to be predicted"
         raise InputError(f"{file}: the model {about['base']!r} is not known here; {mend}.")
     options = make_options(MODELS[about["base"]], about["options"], f"{file}: options")
     found = Configured(member.keys["model"], MODELS[about["base"]], options, (member.assays,), "all", (0,))
@@ -224,22 +229,23 @@ def binning_of(
     "The binning that applying runs to a study takes; what a worker process plans."
     return plan_application(path, folders, cells).units
 
-# %% ../nbs/25_apply.ipynb #244d61f4
+# %% ../nbs/25_apply.ipynb #27b4b39a
 def track_differences(
     track, # a tracks.Track of the new study
     then:dict, # what was noted of it in training: kind, scale, uncovered
 ) -> list[str]: # a sentence for each difference
     "How a track differs in kind from the one that the runs were trained on."
-    where, alike, kind = f"[tracks.{track.cell}] {track.assay}", dict(bedgraph="bigwig"), source_kind(track.path, track.kind)
-    said = []
-    if track.scale != then["scale"]: said.append(f"{where}: its scale is {track.scale}, in training it was {then['scale']}.")
+    where, said, alike = f"[tracks.{track.cell}] {track.assay}", [], dict(bedgraph="bigwig")
+    kind = source_kind(track.path, track.kind)
+    if track.scale != then["scale"]:
+        said.append(f"{where}: its scale is {track.scale}, in training it was {then['scale']}.")
     if alike.get(kind, kind) != alike.get(then["kind"], then["kind"]):
         said.append(f"{where}: its format is {kind}, in training it was {then['kind']}.")
     if track.uncovered != then["uncovered"]:
         said.append(f"{where}: uncovered is {track.uncovered}, in training it was {then['uncovered']}.")
     return said
 
-# %% ../nbs/25_apply.ipynb #f4a96233
+# %% ../nbs/25_apply.ipynb #8873c522
 def genes_seen(
     a:Application, # as planned
 ) -> int: # how many genes of the new study some run trained or validated on
@@ -251,12 +257,16 @@ def genes_seen(
 def _gene_differences(a):
     "Sentences on the genes that are not blind, as far as their ids tell."
     n, seen = len(a.study.genes), genes_seen(a)
-    if seen: return [f"{seen} of {n} genes are among those that the runs were trained or validated on: predictions for "
-                     "these are not blind (--blind takes the runs alone that have not seen a gene)."]
+    if seen: return [f"{seen} of {n} genes are among those that the runs were trained or validated on: predictions "
+                     "for these are not blind (--blind takes the runs alone that have not seen a gene)."]
+    lost = [m.folder.name for m in a.members if m.splits.empty]
+    if lost: return [f"no predictions.csv in {len(lost)} runs ({some(lost)}): which genes they have seen is not known, "
+                     "only which chromosomes."]
     known = any(a.study.genes.gene_id.isin(m.splits.index).any() for m in a.members)
-    return [] if known else ["no gene has the id of a gene of the runs: whether predictions are blind cannot be told by gene."]
+    return [] if known else ["no gene has the id of a gene of the runs: whether predictions are blind cannot be told "
+                             "by gene."]
 
-# %% ../nbs/25_apply.ipynb #baffafb6
+# %% ../nbs/25_apply.ipynb #39c0695f
 def same_unit(
     study:Study, # the new one
     unit:dict, # noted in training: unit, transform, pseudocount
@@ -283,16 +293,18 @@ def differences(
 ) -> list[str]: # a sentence for each thing that differs from training
     "All that can be compared before the tracks are binned."
     study, about, said = a.study, a.about, []
-    if a.begun: said.append(f"--run: {len(a.begun)} runs are not finished and take no part ({some(f.name for f in a.begun)}).")
+    left = some(f.name for f in a.begun)
+    if a.begun: said.append(f"--run: {len(a.begun)} runs are not finished and take no part ({left}).")
     if study.assembly != about["assembly"]:
         said.append(f"the assembly is {study.assembly}, in training it was {about['assembly']}.")
     for tracks in study.tracks.values():
         for then in about["tracks"]: said += track_differences(tracks[then["assay"]], then)
     if about["profile"] is None and study.expression_table and not same_unit(study, about["unit"]):
-        said.append(f"the runs predict {about['unit_text']}, the expression of the study is {study.unit}: y_true stays empty.")
+        said.append(f"the runs predict {about['unit_text']}, the expression of the study is {study.unit}: "
+                    "y_true stays empty.")
     return said + ([] if blind else _gene_differences(a)) + _code_differences(a)
 
-# %% ../nbs/25_apply.ipynb #1751b595
+# %% ../nbs/25_apply.ipynb #00f5633a
 FACTOR = 3. # between the level of a track and that of the same assay in training
 
 def factor_of(
@@ -317,8 +329,8 @@ def level_differences(
             then = float(np.mean(known)) if known else None
             f = factor_of(now, then, tracks[assay].scale)
             if f > FACTOR or f < 1/FACTOR:
-                said.append(f"[tracks.{cell}] {assay}: its mean around the TSS is {now:.3g}, in training it was {then:.3g}; "
-                            "is it the same quantity?")
+                said.append(f"[tracks.{cell}] {assay}: its mean around the TSS is {now:.3g}, in training it was "
+                            f"{then:.3g}; is it the same quantity?")
     return said, levels
 
 # %% ../nbs/25_apply.ipynb #530b07ad
@@ -332,7 +344,7 @@ def blind_to(
     part = np.where(pd.isna(part), assign(fold, genes.chrom), part)
     return ~np.isin(part.astype(str), ["train", "valid"])
 
-# %% ../nbs/25_apply.ipynb #42729e50
+# %% ../nbs/25_apply.ipynb #e0114b1f
 def _fitted(a, cell, member, device):
     "The fitted model of a run. Raises: InputError if this version cannot take it up."
     try: return load_fitted(a.task(cell, member), member.folder, device)
@@ -347,7 +359,7 @@ def predict_cell(
     blind:bool=False, # use a run only for the genes that it has not seen
     device="cpu", # for networks
     keep=None, # (member, (genes,) or (genes, bins) predictions, (genes,) used) → None, called for each run
-) -> tuple[np.ndarray, np.ndarray]: # (genes,) or (genes, bins) means, NaN without a run; (genes, runs) which runs are in them
+) -> tuple[np.ndarray, np.ndarray]: # (genes,) or (genes, bins) means, NaN without a run; (genes, runs) used
     "Predict a cell by the mean of the runs. Raises: InputError if a prediction is not a number."
     genes, total = a.study.genes, 0.
     used, x = np.ones((len(genes), len(a.members)), bool), None
@@ -406,10 +418,10 @@ def applied_table(
     genes = dict(gene_id=a.study.genes.gene_id.to_numpy(), y_true=mean(y_true), y_pred=mean(y_pred))
     return pd.DataFrame(keys | of | genes)[COLUMNS][np.asarray(used).any(1)]
 
-# %% ../nbs/25_apply.ipynb #f2944ddd
+# %% ../nbs/25_apply.ipynb #525d9436
 @contextmanager
 def _rows_to(path):
-    "A function that appends tables to a file, which appears when the block ends well; without a path, nothing is written."
+    "A function that appends tables to a file, which appears when the block ends well; without a path, None."
     if not path: yield None; return
     with atomic(path) as tmp:
         tmp.write_text(",".join(COLUMNS) + "\n")
@@ -426,8 +438,10 @@ def output_files(
     table = Path(out or a.study.out/"applied"/f"{k['model']}-{k['config']}-{k['trained_on']}-{k['marks']}.csv")
     for flag, file in (("--out", table), ("--members", Path(members or "members.csv"))):
         if file.suffix != ".csv": raise InputError(f"{flag} {file}: needs the name of a table, ending in .csv.")
-    if members and Path(members).resolve() == table.resolve(): raise InputError(f"--members {members}: is the same file as --out.")
-    files = dict(table=table, about=table.with_suffix(".json"), profiles=table.with_name(f"{table.stem}-profiles.npy"))
+    if members and Path(members).resolve() == table.resolve():
+        raise InputError(f"--members {members}: is the same file as --out.")
+    profiles = table.with_name(f"{table.stem}-profiles.npy")
+    files = dict(table=table, about=table.with_suffix(".json"), profiles=profiles)
     return files | (dict(members=Path(members)) if members else {})
 
 # %% ../nbs/25_apply.ipynb #72a6b3ae
@@ -465,7 +479,7 @@ def _metrics(a, table):
         t.y_true.to_numpy(), t.y_pred.to_numpy(), expressed(t.y_true.to_numpy(), every[c])).items()}
         for c, t in known.groupby("cell", sort=False)}
 
-# %% ../nbs/25_apply.ipynb #d101f794
+# %% ../nbs/25_apply.ipynb #9698766c
 def apply_runs(
     a:Application, # its tracks are binned
     files:dict, # from `output_files`
@@ -485,9 +499,11 @@ def apply_runs(
             tables.append(applied_table(a, a.members, cell, y_true, y, used, blind))
             if y.ndim == 2: profiles.append(y[used.any(1)].astype(np.float32))
             if left := int((~used.any(1)).sum()):
-                log.info(f"{cell}: {left} of {len(used)} genes are left out, every run has trained or validated on them.")
+                log.info(f"{cell}: {left} of {len(used)} genes are left out, every run has trained or validated on "
+                         "them.")
         table = pd.concat(tables, ignore_index=True)
-        if not len(table): raise InputError("--blind: no gene is left, the runs have trained or validated on all of them.")
+        if not len(table):
+            raise InputError("--blind: no gene is left, the runs have trained or validated on all of them.")
     record = application_record(a, table, levels, [*said, *more], blind, device)
     _write(files, table, profiles, record)
     return table
@@ -505,4 +521,5 @@ def _write(files, table, profiles, record):
     if profiles: write_npy(files["profiles"], np.concatenate(profiles))
     write_csv(files["table"], table)
     made = {k: f for k, f in files.items() if k != "about" and f.exists() and (k != "profiles" or profiles)}
-    write_json(files["about"], record | dict(files={k: dict(path=str(f), digest=file_digest(f)) for k, f in made.items()}))
+    made = {k: dict(path=str(f), digest=file_digest(f)) for k, f in made.items()}
+    write_json(files["about"], record | dict(files=made))

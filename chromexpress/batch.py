@@ -153,10 +153,11 @@ def _pooled(recipe, todo, units, jobs, threads, device, every):
                 (failed if error else done).add(i)
                 yield i, seconds, error
 
-# %% ../nbs/50_batch.ipynb #33d5b55e
+# %% ../nbs/50_batch.ipynb #2dc66e33
 def _engine(todo, jobs):
     "How to go through units: in this process, or in a pool if that is worth its start."
-    quick = all(isinstance(u.work, Binning) for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
+    bins = all(isinstance(u.work, Binning) for u in todo.values())
+    quick = bins and sum(u.cost["seconds"] for u in todo.values()) < 30
     return _one_by_one if jobs == 1 or len(todo) < 2 or quick else _pooled
 
 def run_units(

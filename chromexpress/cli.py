@@ -145,10 +145,10 @@ def _follow_up(study, units, figures=True):
         draw_notebooks(notebooks)
         print(write_report(study, notebooks))
 
-# %% ../nbs/51_cli.ipynb #de14c677
+# %% ../nbs/51_cli.ipynb #2b8ee50b
 @command
 def predict(study:str, # the study file of the cells to predict: their tracks; it needs no [expression] and no [grid]
-            run:list=(), # folder of a finished run, or a folder above several, whose mean is taken; may be given again
+            run:list=(), # folder of a finished run, or one above several, whose mean is taken; may be given again
             cells:str="", # only these cells, separated by commas
             blind:bool=False, # predict each gene by those runs alone that did not train or validate on it
             out:str="", # table to write; without it <out of STUDY>/applied/<model>-<config>-<trained on>-<marks>.csv

@@ -46,12 +46,12 @@ def model_code(
     functions = [model.options, model.inputs, model.fit, model.predict, model.network]
     return tuple(sorted({f.__module__ for f in functions if f is not None} - set(RUN_CODE)))
 
-# %% ../nbs/23_units.ipynb #a8612767
+# %% ../nbs/23_units.ipynb #42f01920
 @dataclass(frozen=True)
 class Unit:
     "A piece of work that is done as a whole."
     id:str # kind:what, the same every time
-    kind:str # "bin", "run", "tables", "notebook" or "report"
+    kind:str # "bin", "applied" (binning, too), "run", "tables", "notebook" or "report"
     folder:Path # where its files go
     made_from:dict # what its result depends on; anything JSON can hold
     files:tuple=() # names in the folder that must exist if the unit is done
