@@ -6,7 +6,7 @@
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
            'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #599526fa
+# %% ../nbs/50_batch.ipynb #8903af81
 import html, json, multiprocessing, os, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,7 +18,7 @@ from .core import InputError, atomic, digest, file_digest, log, pick_device, pro
 from .crossval import collect_histories, collect_tables
 from .evaluate import evaluate
 from .registry import load_study
-from .units import Unit, code_version, do_unit, mark_done, plan_units, state, why_stale
+from .units import Binning, Unit, code_version, do_unit, mark_done, plan_units, state, why_stale
 
 # %% ../nbs/50_batch.ipynb #11799b47
 def notebook_path(
@@ -67,10 +67,14 @@ def run_notebook(
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #04e07cd5
+# %% ../nbs/50_batch.ipynb #0456906e
 @lru_cache(maxsize=1)
-def _planned(study_path, stamp):
-    "The units of a study, planned once per process."
+def _planned(stamp, plan, *args):
+    "The units that a pool works on, planned once per process."
+    return plan(*args)
+
+def _plan_study(study_path):
+    "The units of a study."
     return plan_units(*load_study(study_path))
 
 def _start_worker(threads):
@@ -84,20 +88,21 @@ def _end_with(parent):
     parent.join()
     os._exit(1)
 
-def _work(study_path, stamp, unit_id, identity, device, every):
+def _work(stamp, recipe, unit_id, identity, device, every):
     "Do one unit in a worker; the seconds it took."
-    unit = _planned(study_path, stamp)[unit_id]
+    units = _planned(stamp, *recipe)
+    unit = units[unit_id]
     setup_log("INFO")
     if unit.identity != identity:
         raise InputError(f"{unit_id}: its inputs changed while the study was running; run it again.")
-    return do_unit(unit, _planned(study_path, stamp), device, every)
+    return do_unit(unit, units, device, every)
 
-# %% ../nbs/50_batch.ipynb #181d5009
+# %% ../nbs/50_batch.ipynb #8a87c300
 def _blocked(unit, failed):
     "Why a unit cannot be done: a unit that it waits for failed."
     return next((f"left out, because {a} failed" for a in unit.after if a in failed), None)
 
-def _one_by_one(study_path, todo, units, jobs, threads, device, every):
+def _one_by_one(recipe, todo, units, jobs, threads, device, every):
     "Do units in this process, in order; yields id, seconds, error."
     before, failed = torch.get_num_threads(), set()
     torch.set_num_threads(threads)
@@ -110,7 +115,7 @@ def _one_by_one(study_path, todo, units, jobs, threads, device, every):
             yield i, seconds, error
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/50_batch.ipynb #e56d8ba0
+# %% ../nbs/50_batch.ipynb #73733e89
 @contextmanager
 def _workers(jobs, threads):
     "A pool of processes with a fixed number of threads each; at the end, what has not begun is cancelled."
@@ -132,7 +137,7 @@ def _outcome(future, running):
         raise RuntimeError(f"a worker process died, perhaps for lack of memory, while {', '.join(running)} ran; "
                            "use fewer --jobs and run again, what is finished is kept.") from None
 
-def _pooled(study_path, todo, units, jobs, threads, device, every):
+def _pooled(recipe, todo, units, jobs, threads, device, every):
     "Do units in several processes, each as soon as those it waits for are done; yields id, seconds, error."
     stamp, waiting, running, failed, done = time.time_ns(), dict(todo), {}, set(), set()
     with _workers(jobs, threads) as pool:
@@ -140,7 +145,7 @@ def _pooled(study_path, todo, units, jobs, threads, device, every):
             for i, u in list(waiting.items()):
                 if error := _blocked(u, failed): failed.add(i); del waiting[i]; yield i, 0., error
                 elif len(running) < 2*jobs and all(a in done for a in u.after if a in todo):
-                    f = pool.submit(_work, str(study_path), stamp, i, u.identity, device, every)
+                    f = pool.submit(_work, stamp, recipe, i, u.identity, device, every)
                     running[f] = i; del waiting[i]
             for f in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 i = running.pop(f)
@@ -148,10 +153,11 @@ def _pooled(study_path, todo, units, jobs, threads, device, every):
                 (failed if error else done).add(i)
                 yield i, seconds, error
 
-# %% ../nbs/50_batch.ipynb #6341c541
+# %% ../nbs/50_batch.ipynb #2dc66e33
 def _engine(todo, jobs):
     "How to go through units: in this process, or in a pool if that is worth its start."
-    quick = all(u.kind == "bin" for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
+    bins = all(isinstance(u.work, Binning) for u in todo.values())
+    quick = bins and sum(u.cost["seconds"] for u in todo.values()) < 30
     return _one_by_one if jobs == 1 or len(todo) < 2 or quick else _pooled
 
 def run_units(
@@ -161,6 +167,7 @@ def run_units(
     threads:int=1, # of each process; the last digits of floats depend on it
     device:str="auto", # auto, cpu or cuda
     every:float=30., # seconds between the checkpoints of a network
+    recipe:tuple=(), # a function that makes the same units in a worker, and its arguments; by default the study's own
 ) -> int: # how many units were done
     "Do all units that are not current. Raises: InputError with all that went wrong."
     todo = {i: u for i, u in units.items() if state(u) != "current"}
@@ -168,7 +175,8 @@ def run_units(
         if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
     log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
     device, failed, start = str(pick_device(device)), {}, time.monotonic()
-    outcomes = _engine(todo, jobs)(study_path, todo, units, min(jobs, len(todo)), threads, device, every)
+    recipe = recipe or (_plan_study, str(study_path))
+    outcomes = _engine(todo, jobs)(recipe, todo, units, min(jobs, len(todo)), threads, device, every)
     with progress(total=len(todo), desc="units", unit="unit") as bar:
         for n, (i, seconds, error) in enumerate(outcomes, 1):
             if error: failed[i] = error

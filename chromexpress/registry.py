@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
-           'check_needs', 'load_study']
+           'check_needs', 'check_inputs', 'load_study']
 
 # %% ../nbs/19_registry.ipynb #73b0accc
 import importlib, importlib.util, sys
@@ -174,7 +174,21 @@ def check_needs(
                 if lack := table_lacks(t, need): said.setdefault(lack, []).append(cell)
             for lack, cells in said.items(): problems.add(f"[models.{m.name}] with [tables] {some(cells)}: {lack}")
 
-# %% ../nbs/19_registry.ipynb #30d8ed92
+# %% ../nbs/19_registry.ipynb #1efc67c2
+def check_inputs(
+    study:Study, # as parsed
+    problems:Problems, # collects what is wrong
+):
+    "Read a study's genes and expression as far as their files are there, and check its tracks."
+    there = lambda file: file is not None and Path(file).exists()
+    if there(study.gene_table["table"]) and study.sizes and study.gene_table["tss_base"] is not None:
+        with problems.gather(): study.genes
+    check_tracks(study, problems)
+    if "genes" not in study.__dict__: return
+    with problems.gather():
+        if not study.expression_table or there(study.expression_table["path"]): study.expression
+
+# %% ../nbs/19_registry.ipynb #d62f328a
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -183,13 +197,7 @@ def load_study(
     study = parse_study(path, problems)
     load_plugins(study, problems)
     models = configure(study, problems)
-    there = lambda file: file is not None and Path(file).exists()
-    if there(study.gene_table["table"]) and study.sizes and study.gene_table["tss_base"] is not None:
-        with problems.gather(): study.genes
-    check_tracks(study, problems)
-    if "genes" in study.__dict__:
-        with problems.gather():
-            if not study.expression_table or there(study.expression_table["path"]): study.expression
+    check_inputs(study, problems)
     if "genes" in study.__dict__:
         for m in models.values():
             for lack in m.model.lacks(study, m.options): problems.add(f"[models.{m.name}]: {lack}")

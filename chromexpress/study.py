@@ -222,14 +222,15 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #c170b7bb
+# %% ../nbs/07_study.ipynb #327642a6
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
+    ignore=(), # names of tables that are not read, whatever they hold
 ) -> Study: # as good as the file allows
     "Read a study file; paths in it are relative to it. Raises: InputError if it is not there, or not TOML."
     path = Path(path).resolve()
-    raw = _read_toml(path)
+    raw = {k: v for k, v in _read_toml(path).items() if k not in ignore}
     for t in _TABLES:
         if not isinstance(raw.get(t, {}), dict): problems.add(f"[{t}]: needs a table, not {raw.pop(t)!r}.")
     here = lambda name, file: _find(path.parent, name, file, problems)

@@ -6,7 +6,7 @@
 __all__ = ['SCALES', 'WIDE', 'INTEGRAL', 'Track', 'Need', 'serves', 'plan', 'store_paths', 'is_current', 'regions_of', 'fill',
            'check_signal', 'pool', 'read_windows', 'flip', 'table_lacks', 'table_windows', 'apply_edits']
 
-# %% ../nbs/03_tracks.ipynb #70080755
+# %% ../nbs/03_tracks.ipynb #ed27c54d
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np, pandas as pd
 from .core import InputError, check_columns, log, write_json, write_npy
 from .genome import some, tss_windows
 from .signal import (Binned, GeneTable, bin_signal, integral_means, open_source, read_gene_table,
-                                 running_integral)
+                                 running_integral, source_kind)
 
 # %% ../nbs/03_tracks.ipynb #f885e925
 SCALES = pd.DataFrame(
@@ -24,7 +24,7 @@ SCALES = pd.DataFrame(
      ("fraction", "skip", 0., 0., 1., "share of reads, as in methylation")],
     columns=["scale", "uncovered", "background", "low", "high", "for"]).set_index("scale")
 
-# %% ../nbs/03_tracks.ipynb #604196ca
+# %% ../nbs/03_tracks.ipynb #c479252d
 @dataclass(frozen=True)
 class Track:
     "One assay in one cell: a file, and what its numbers mean. Raises: InputError for an unknown scale."
@@ -43,6 +43,10 @@ class Track:
         if u is None: object.__setattr__(self, "uncovered", SCALES.uncovered[self.scale])
         elif u != "skip" and (isinstance(u, (str, bool)) or not np.isfinite(u)):
             raise InputError(f"{where}: uncovered = {u!r} is neither a number nor \"skip\".")
+
+    @property
+    def format(self): # one of signal.KINDS, or "table"
+        return "table" if self.table is not None else source_kind(self.path, self.kind)
 
 # %% ../nbs/03_tracks.ipynb #ab77e75d
 @dataclass(frozen=True, order=True)

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['BIN_CODE', 'RUN_CODE', 'code_version', 'model_code', 'Unit', 'mark_done', 'state', 'why_stale', 'Binning',
-           'genes_digest', 'track_identity', 'bin_units', 'run_unit', 'plan_units', 'choose', 'do_unit']
+           'genes_digest', 'track_identity', 'bin_units', 'run_unit', 'plan_binning', 'plan_units', 'choose',
+           'check_targets', 'do_unit', 'filled']
 
-# %% ../nbs/23_units.ipynb #0d52605f
+# %% ../nbs/23_units.ipynb #20605d77
 import ast, importlib, inspect, json, time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -16,7 +17,7 @@ from .crossval import execute, grid, narrow, needs_of
 from .data import Task, track_folder
 from .signal import source_kind
 from .study import Study
-from .tracks import INTEGRAL, Track, fill, store_paths
+from .tracks import INTEGRAL, Track, fill, is_current, store_paths
 
 # %% ../nbs/23_units.ipynb #7522e1d1
 def _meaning(source):
@@ -45,12 +46,12 @@ def model_code(
     functions = [model.options, model.inputs, model.fit, model.predict, model.network]
     return tuple(sorted({f.__module__ for f in functions if f is not None} - set(RUN_CODE)))
 
-# %% ../nbs/23_units.ipynb #a8612767
+# %% ../nbs/23_units.ipynb #42f01920
 @dataclass(frozen=True)
 class Unit:
     "A piece of work that is done as a whole."
     id:str # kind:what, the same every time
-    kind:str # "bin", "run", "tables", "notebook" or "report"
+    kind:str # "bin", "applied" (binning, too), "run", "tables", "notebook" or "report"
     folder:Path # where its files go
     made_from:dict # what its result depends on; anything JSON can hold
     files:tuple=() # names in the folder that must exist if the unit is done
@@ -134,10 +135,9 @@ def _source_identity(track, cache):
                    oriented=t.oriented)
     return dict(source=[file_digest(f, cache) for f in t.files], kind="table", table=reading)
 
-# %% ../nbs/23_units.ipynb #b38528fd
-def _wanted(study, models):
+# %% ../nbs/23_units.ipynb #d22e0f60
+def _wanted(study, models, served):
     "Track, kind (tracks or profiles) and stores of all binning that a study's models ask for."
-    served = needs_of(models)
     tss = tuple(dict.fromkeys(served[n] for m in models for n in m.model.needs(m.options)))
     wanted = [(t, "tracks", tss) for cell in study.tracks.values() for t in cell.values()]
     profiles = {}
@@ -162,9 +162,10 @@ def bin_units(
     study:Study, # the study
     models, # Configured models
     cache:dict, # of file digests
+    stores:dict|None=None, # Need → store; None: those that serve these models best
 ) -> list[Unit]: # one a track
     "The binning of every track that a model of the study uses."
-    return [_bin_unit(study, *w, cache) for w in _wanted(study, models)]
+    return [_bin_unit(study, *w, cache) for w in _wanted(study, models, stores or needs_of(models))]
 
 # %% ../nbs/23_units.ipynb #75acc1a0
 def run_unit(
@@ -188,23 +189,33 @@ def _of_track(unit):
     "What a binning unit is made from, whichever stores it fills."
     return {k: v for k, v in unit.made_from.items() if k != "stores"}
 
-# %% ../nbs/23_units.ipynb #e278767e
+# %% ../nbs/23_units.ipynb #dd26b61d
 def _remembered(file):
     "What a file of the results folder remembers; nothing if it is not there, or damaged."
     try: return json.loads(file.read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError): return {}
 
+def plan_binning(
+    study:Study, # a checked study
+    models, # Configured models
+    stores:dict|None=None, # Need → store; None: those that serve these models best
+) -> dict[str, Unit]: # id → unit
+    "The binning of a study."
+    file, tables = study.out/".digests.json", study.out/".tables.json"
+    cache = _remembered(file)
+    known = dict(cache)
+    binned = {u.id: u for u in bin_units(study, models, cache, stores)}
+    if cache != known: write_json(file, cache)
+    if study.seen_tables != _remembered(tables): write_json(tables, study.seen_tables)
+    return binned
+
+# %% ../nbs/23_units.ipynb #ff6859c2
 def plan_units(
     study:Study, # a checked study
     models:dict, # name → Configured
 ) -> dict[str, Unit]: # id → unit, in an order in which they can be done
     "The binning and the runs of a study."
-    file, tables = study.out/".digests.json", study.out/".tables.json"
-    cache = _remembered(file)
-    known = dict(cache)
-    binned = {u.id: u for u in bin_units(study, list(models.values()), cache)}
-    if cache != known: write_json(file, cache)
-    if study.seen_tables != _remembered(tables): write_json(tables, study.seen_tables)
+    binned = plan_binning(study, list(models.values()))
     labels = {c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells}
     return binned | {u.id: u for u in (run_unit(t, binned, labels[t.run.cell]) for t in grid(study, models))}
 
@@ -218,6 +229,17 @@ def choose(
     runs = {i: u for i, u in units.items() if u.kind == "run" and f"{u.work.run.keys}" in kept}
     waits = {a for u in runs.values() for a in u.after} if any(only.values()) else set(units)
     return {i: u for i, u in units.items() if u.kind == "bin" and i in waits} | runs
+
+# %% ../nbs/23_units.ipynb #a8a4bb06
+def check_targets(
+    study:Study, # a checked study
+    units:dict, # id → unit, what is to be done
+):
+    "Raises: InputError if a model is to learn from expression, and the study has none."
+    lack = {u.work.run.model: 0 for u in units.values() if u.kind == "run" and u.work.model.target == "gene"}
+    if lack and not study.expression_table:
+        raise InputError(f"{study.path}: no [expression], which {', '.join(lack)} must have to learn from; add it, "
+                         "or apply a finished run to these tracks with `chromexpress predict`.")
 
 # %% ../nbs/23_units.ipynb #687f891e
 def _check_ready(unit, units):
@@ -250,3 +272,10 @@ def do_unit(
         execute(unit.work, unit.folder, unit.identity, unit.made_from, device, every)
     mark_done(unit, time.monotonic() - start)
     return time.monotonic() - start
+
+# %% ../nbs/23_units.ipynb #94b988bc
+def filled(
+    unit:Unit, # a binning
+) -> bool: # whether it has nothing left to fill
+    "Whether the stores of a binning are there and made from what they should be, whoever filled them."
+    return all(is_current(unit.folder, s, _of_track(unit)) for s in unit.work.stores)

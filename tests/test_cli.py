@@ -6,8 +6,8 @@ from fastcore.docments import docments
 from chromexpress.cli import COMMANDS, main
 from toy import cli, command, files, not_current, slow_to_read, times, units_of, write_study
 
-NAMES = "demo new-study simulate prepare run units collect report".split()
-OPTIONS = dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed", units="json", prepare="jobs")
+NAMES = "demo new-study simulate prepare run predict units collect report".split()
+OPTIONS = dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed", predict="run cells blind out members jobs device", units="json", prepare="jobs")
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory): return write_study(tmp_path_factory.mktemp("study"))
@@ -31,7 +31,7 @@ def test_help_is_complete(name, capsys):
     for k, v in inspect.signature(f).parameters.items():
         flags.append(k if v.default is inspect.Parameter.empty else "--" + k.replace("_", "-"))
         assert flags[-1] in text and len(docs[k]) > 8 and " ".join(docs[k].split()) in text, f"{k} is not described"
-        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, ""): assert f"(default: {v.default})" in text
+        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, "", ()): assert f"(default: {v.default})" in text
     assert {f"--{o}" for o in OPTIONS.get(name, "").split()} <= set(flags)
 
 def test_the_front_page(capsys):
