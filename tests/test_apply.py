@@ -12,7 +12,6 @@ from chromexpress.units import choose, filled, plan_units
 from toy import HG19, PLUGIN, UNLABELLED, cli, files, not_current, python, quiet_log, times, toy_genes, write_study
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
-SMALL = dict(promoter_cnn="epochs = 2") # options that make a model's training short
 PLUGINS = f'plugins = ["{PLUGIN}"]'
 MARKS = ("H3K4me3", "H3K27ac")
 BOTH = "+".join(MARKS)
@@ -307,7 +306,7 @@ def test_a_study_that_does_not_fit(change, message, trained, tmp_path, capsys):
     ([], r"--run: missing; give the folder of a finished run"), (["--run", "nowhere"], r"--run nowhere: no such folder"),
     (["--run", "{runs}/1-s0/run.json"], r"run\.json: no such folder"),
     (["--run", "{study}/tracks"], r"tracks: no finished run in it or below it; `chromexpress run` makes them"),
-    (["--run", "{study}/runs"], r"--run: runs of 8 kinds, where one model in one cell on one set of marks is needed; give one of these folders: "
+    (["--run", "{study}/runs"], rf"--run: runs of {len(NAMES) + 2} kinds, where one model in one cell on one set of marks is needed; give one of these folders: "
                                r"\S+/runs/activity-\w+/cellA/H3K4me3\+H3K27ac \(2 runs\), "),
     (["--run", "{runs}", "--cells", "mime"], r"--cells mime: there is no \[tracks\.mime\]; did you mean 'mine'\?"),
     (["--run", "{runs}", "--out", "x.json"], r"--out x\.json: needs the name of a table, ending in \.csv"),

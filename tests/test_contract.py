@@ -9,12 +9,10 @@ from chromexpress.registry import MODELS, load_study
 from chromexpress.tracks import store_paths
 from chromexpress.train import fit_network, predict_network
 from chromexpress.units import plan_units, state
-from toy import PLUGIN, UNLABELLED, UNSEEN, cli, quiet_log, write_study
+from toy import PLUGIN, SMALL, UNLABELLED, UNSEEN, cli, quiet_log, write_study
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
-# options that make a model's training short
-SMALL = dict(promoter_cnn="epochs = 2", profile_cnn="epochs = 2", nested="forests = 2\ntrees = 20")
 
 def tables(names, marks='["all"]'): return "\n".join(f"[models.{n}]\nmarks = {marks}\n{SMALL.get(n, '')}" for n in names)
 

@@ -43,6 +43,9 @@ marks = ["all"]
 epochs = 2
 """
 
+# options that make a model's training short
+SMALL = dict(promoter_cnn="epochs = 2", profile_cnn="epochs = 2\nwidths = [8, 8, 8]\ndense = 8", nested="forests = 2\ntrees = 20")
+
 def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="", profiles=False) -> Path:
     """Write the study into `folder`. In cellA expression follows H3K4me3, in cellB H3K27ac; the other mark is noise.
     A profile, if asked for, is ln(1 + CAGE) = ½ ln(1 + H3K4me3) + ¼ ln(1 + H3K4me3 at the TSS), in blocks of 2 kb."""
