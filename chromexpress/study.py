@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'GENE_COLUMNS', 'Key', 'read_keys', 'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #11d020d4
+# %% ../nbs/07_study.ipynb #88679a2f
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -107,7 +107,7 @@ def read_keys(
             problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #ad1f608c
+# %% ../nbs/07_study.ipynb #01740c43
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -124,6 +124,7 @@ class Study:
     models:dict # name → options, `base` and the grid's own keys, as written
     grid:dict # models, marks, folds, seeds
     plugins:tuple=() # Python files or modules to import before models are looked up
+    groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures; empty if there are none
 
     @property
     def cells(self): # names, in the order of the file
@@ -164,7 +165,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #ca6e7c26
+# %% ../nbs/07_study.ipynb #ecb71696
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -191,10 +192,11 @@ def parse_study(
     profiles = _read_tracks(raw, "profiles", here, problems)
     splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
-                 tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)))
+                 tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)),
+                 _read_groups(raw, problems))
 
-# %% ../nbs/07_study.ipynb #c57758d3
-_TABLES = ("genes", "expression", "tracks", "profiles", "splits", "models", "grid")
+# %% ../nbs/07_study.ipynb #3b375db5
+_TABLES = ("genes", "expression", "tracks", "profiles", "splits", "models", "grid", "groups")
 
 def _read_toml(path):
     "The content of a TOML file."
@@ -255,7 +257,21 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #002bd1d6
+# %% ../nbs/07_study.ipynb #ffb88257
+def _read_groups(raw, problems):
+    "group → cells, from [groups]."
+    known, found, where = raw.get("tracks", {}), {}, {}
+    for group, cells in raw.get("groups", {}).items():
+        if not isinstance(cells, list) or not cells or not all(isinstance(c, str) for c in cells):
+            problems.add(f'[groups] {group} = {cells!r}: needs a list of cells, such as ["cellA", "cellB"].')
+            continue
+        for c in cells:
+            if c not in known: problems.add(f"[groups] {group}: there is no [tracks.{c}]{suggest(c, known)}")
+            elif c in where: problems.add(f"[groups] {group}: {c} is listed in {where[c]!r} already; a cell has one group.")
+            else: where[c] = group; found.setdefault(group, []).append(c)
+    return found
+
+# %% ../nbs/07_study.ipynb #351be13c
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
@@ -289,4 +305,7 @@ H3K4me3 = "H3K4me3.bigWig"
 # [models.cnn_wide]                # the same model under another name, with other options
 # base = "promoter_cnn"
 # window = 20000
+
+[groups]
+# tissue = ["cellA"]               # group = its cells, side by side in the figures
 """}
