@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'pooled', 'letters', 'turned', 'rank_marks', 'ranking', 'number', 'q_value', 'listed', 'ranking_sentence',
-           'networks_of', 'reference_of', 'compare_models', 'gains', 'by_group', 'bins_of', 'resampled',
+           'headline', 'networks_of', 'reference_of', 'compare_models', 'gains', 'by_group', 'bins_of', 'resampled',
            'line_and_means', 'moments_of', 'calibrate', 'bin_rows', 'calibration', 'write_findings', 'example_findings']
 
 # %% ../nbs/26_findings.ipynb #bd2e2a82
@@ -110,7 +110,7 @@ def listed(
     "An enumeration."
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
-# %% ../nbs/26_findings.ipynb #0c7d9c83
+# %% ../nbs/26_findings.ipynb #ac5a016a
 def ranking_sentence(
     ranks:pd.DataFrame, # rows of `ranking`, of one cell and model
 ) -> str: # one sentence
@@ -124,6 +124,14 @@ def ranking_sentence(
     if len(tied): return head + f"{listed(said(tied))} {'is' if len(tied) == 1 else 'are'} not distinguishable from it."
     if worse.empty: return head.removesuffix("; ") + "."
     return head + f"every other mark predicts worse, {said(worse)[0]} the closest."
+
+def headline(
+    ranks:pd.DataFrame, # rows of `ranking`, of one cell
+) -> str: # one sentence, after the name of the model; empty without rows
+    "The ranking by the model that does best with a single mark."
+    if ranks.pearson.isna().all(): return ""
+    top = ranks.loc[ranks.pearson.idxmax()]
+    return f"{top.model}: " + ranking_sentence(ranks[(ranks.model == top.model) & (ranks.config == top.config)])
 
 # %% ../nbs/26_findings.ipynb #891cc4d0
 def networks_of(
