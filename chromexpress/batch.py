@@ -276,10 +276,10 @@ def notebook_body(
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     return HTMLExporter(template_name="basic", exclude_input=True, embed_images=True).from_notebook_node(nb)[0]
 
-# %% ../nbs/50_batch.ipynb #0d5052c3
+# %% ../nbs/50_batch.ipynb #0efd18da
 STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
-section{border-top:1px solid #ccc;margin-top:3rem}
+section{border-top:1px solid #ccc;margin-top:3rem}h1{font-size:1.5rem}h1.subject{font-size:2rem}
 table{border-collapse:collapse;font:13px/1.4 Helvetica,Arial,sans-serif}
 td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eee}
 img,svg{max-width:100%;height:auto}nav li{margin:.2rem 0}.up{text-align:right;font-size:13px}pre{white-space:pre-wrap;font-size:13px}
@@ -310,9 +310,10 @@ def write_report(
     facts = html.escape(f"{len(study.genes):,} genes ({study.assembly}), {len(study.cells)} cells, "
                         f"assays {', '.join(study.assays)}.")
     body = lambda p: notebook_body(p.with_name(f"{p.name}.ipynb")) + '<p class="up"><a href="#contents">contents</a></p>'
-    sections = "".join(f'<section id="{html.escape(p.name)}">{body(p)}</section>' for p in parts)
+    name = lambda p: html.escape("Overview" if p.name == "61_overview" else p.name.rsplit("-", 1)[0])
+    sections = "".join(f'<section id="{html.escape(p.name)}"><h1 class="subject">{name(p)}</h1>{body(p)}</section>' for p in parts)
     head = f'<head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>'
-    page = f"<body><h1>{title}</h1><p>{facts}</p>{contents(study, units)}{sections}</body>"
+    page = f"<body><h1 class='subject'>{title}</h1><p>{facts}</p>{contents(study, units)}{sections}</body>"
     with atomic(study.out/"report.html") as tmp:
         tmp.write_text(f'<!DOCTYPE html><html lang="en">{head}{page}</html>', encoding="utf-8")
     return study.out/"report.html"

@@ -57,7 +57,7 @@ def turned(
         t[low], t[high] = given[low].where(~swap, -given[high]), given[high].where(~swap, -given[low])
     return t
 
-# %% ../nbs/26_findings.ipynb #d75aaa55
+# %% ../nbs/26_findings.ipynb #bc4634c8
 def rank_marks(
     scores:pd.DataFrame, # rows of `pooled` of one cell and model, single marks
     pairs:pd.DataFrame, # comparisons of kind "marks" of the same cell and model
@@ -74,7 +74,7 @@ def rank_marks(
     own = turned(own, own.marks_b == best).set_index("marks_b")[["delta", "low", "high", "p", "q", "q_block"]].reindex(s.marks)
     own = own.rename(columns=dict(delta="lead", low="lead_low", high="lead_high")).reset_index(drop=True)
     tied = s.pearson.notna() & ~(own.q < alpha)
-    return pd.concat([s.assign(rank=s.index + 1, best=best), own], axis=1).assign(tied=tied, letters=s.marks.map(signs).fillna("–"))
+    return pd.concat([s.assign(rank=s.index + 1, best=best), own], axis=1).assign(tied=tied, letters=[signs.get(m, "–") for m in s.marks])
 
 # %% ../nbs/26_findings.ipynb #c56d6862
 def ranking(

@@ -136,7 +136,7 @@ def mark_ranking(
     titles(ax, ranking_title(f), (f"{f.name.iloc[0]}, " if f.name.nunique() == 1 else "") + genes_label(f.n))
     return ax
 
-# %% ../nbs/41_panels.ipynb #6ebeb68b
+# %% ../nbs/41_panels.ipynb #905a3244
 group_markers = "o s ^ D v P X *".split()
 
 @panel("groups")
@@ -148,16 +148,18 @@ def cell_groups(
     f = needed(frame, ["cell", "group", "model", "config", "marks", "n", "pearson", "cells", "group_mean"], "accuracy by cell group")
     if len(models := model_names(f).unique()) != 1: raise InputError(f"groups: one model a panel, not {listed(list(models))}.")
     (sets, every), groups, palette = study_marks(f.marks), list(dict.fromkeys(f.group.astype(str))), mark_colors(every_mark(f))
-    ax, step = axes(ax, 1.2 + max(.75, .15 * len(groups) + .2) * len(sets) + 1.1 * (len(groups) > 1), 3.1), .8 / len(groups)
+    ax, step = axes(ax, max(3.6, 1.2 + max(.75, .15 * len(groups) + .2) * len(sets)) + 1.1 * (len(groups) > 1), 3.2), .88 / len(groups)
     for (marks, group), g in f.groupby(["marks", f.group.astype(str)]):
         k, g = groups.index(group), g.sort_values("cell")
-        middle = sets.index(marks) + (k + .5) * step - .4
-        ax.plot([middle - .42 * step, middle + .42 * step], [g.group_mean.iloc[0]] * 2, color="#222222", lw=1.6, zorder=3, solid_capstyle="butt")
+        middle = sets.index(marks) + (k + .5) * step - .44
+        for color, lw in (("white", 3.4), ("#222222", 1.6)):
+            ax.plot([middle - .4 * step, middle + .4 * step], [g.group_mean.iloc[0]] * 2, color=color, lw=lw, zorder=3, solid_capstyle="butt")
         ax.plot(middle + np.linspace(-.3, .3, len(g)) * step * (len(g) > 1), g.pearson, group_markers[k % 8], ms=5 if len(f) < 200 else 4, zorder=2,
                 color=palette[marks], mec="#333333", mew=.5, ls="none")
     for x in range(1, len(sets)): ax.axvline(x - .5, color="#E4E4E4", lw=.6, zorder=0)
-    labels = [marks_label(m, every).replace("all ", "all\n") for m in sets]
-    ax.set(xticks=range(len(sets)), xlim=(-.5, len(sets) - .5), ylabel="Pearson r, predicted against observed", ylim=(min(0, f.pearson.min() - .03), None))
+    labels = [marks_label(m, every).replace("all but ", "all but\n") for m in sets]
+    ax.set(xticks=range(len(sets)), xlim=(-.5, len(sets) - .5), xlabel="what the model was given",
+           ylabel="Pearson r, predicted against observed", ylim=(min(0, f.pearson.min() - .03), None))
     ax.set_xticklabels(labels)
     ax.tick_params(axis="x", length=0)
     group_legend(ax, f, groups)
