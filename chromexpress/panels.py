@@ -44,13 +44,13 @@ def looks(
     own = model_looks | {n: other_looks[i % len(other_looks)] for i, n in enumerate(others)}
     return {n: own[n] for n in names}
 
-# %% ../nbs/41_panels.ipynb #d961dfd1
+# %% ../nbs/41_panels.ipynb #1a51bb03
 def point(
     ax, # an Axes
     y:float, # height
     x:float, # value; NaN draws nothing
-    low:float, # ends of the interval
-    high:float, #
+    low:float, # lower end of the interval
+    high:float, # upper end
     look, # colour, marker
     filled:bool=True, # or hollow
 ):
@@ -136,7 +136,7 @@ def mark_ranking(
     titles(ax, ranking_title(f), (f"{f.name.iloc[0]}, " if f.name.nunique() == 1 else "") + genes_label(f.n))
     return ax
 
-# %% ../nbs/41_panels.ipynb #905a3244
+# %% ../nbs/41_panels.ipynb #0f3d3936
 group_markers = "o s ^ D v P X *".split()
 
 @panel("groups")
@@ -152,8 +152,7 @@ def cell_groups(
     for (marks, group), g in f.groupby(["marks", f.group.astype(str)]):
         k, g = groups.index(group), g.sort_values("cell")
         middle = sets.index(marks) + (k + .5) * step - .44
-        for color, lw in (("white", 3.4), ("#222222", 1.6)):
-            ax.plot([middle - .4 * step, middle + .4 * step], [g.group_mean.iloc[0]] * 2, color=color, lw=lw, zorder=3, solid_capstyle="butt")
+        ax.plot([middle - .42 * step, middle + .42 * step], [g.group_mean.iloc[0]] * 2, color="#222222", lw=1.8, zorder=1.5, solid_capstyle="butt")
         ax.plot(middle + np.linspace(-.3, .3, len(g)) * step * (len(g) > 1), g.pearson, group_markers[k % 8], ms=5 if len(f) < 200 else 4, zorder=2,
                 color=palette[marks], mec="#333333", mew=.5, ls="none")
     for x in range(1, len(sets)): ax.axvline(x - .5, color="#E4E4E4", lw=.6, zorder=0)

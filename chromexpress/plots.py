@@ -133,7 +133,7 @@ def fields(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 
-# %% ../nbs/40_plots.ipynb #47fe04ba
+# %% ../nbs/40_plots.ipynb #5423c423
 @panel("heatmap")
 def mark_heatmap(
     frame:pd.DataFrame, # rows of `pooled`, of one model; tied (with the best) if known, as from `findings.ranking`
@@ -143,15 +143,17 @@ def mark_heatmap(
     if len(models := model_names(frame).unique()) != 1: raise InputError(f"heat map: one model a panel, not {', '.join(models)}.")
     (sets, every), cells = study_marks(frame.marks), sorted(frame.cell.unique())
     r = frame.pivot(index="marks", columns="cell", values="pearson").reindex(index=sets, columns=cells)
-    ax = axes(ax, 1.9 + max(.52 * len(cells), 3), .8 + .27 * len(sets))
+    ties = "tied" in frame and frame.tied.eq(True).any()
+    ax = axes(ax, 1.9 + max(.52 * len(cells), 3), .8 + .27 * len(sets) + .3 * ties)
     fields(ax, r)
     single = r.loc[[m for m in sets if "+" not in m]].dropna(axis=1, how="all")
     best = single.idxmax() if single.size else pd.Series(dtype=str)
-    tied = frame[frame.tied.eq(True)] if "tied" in frame else frame.iloc[:0]
+    tied = frame[frame.tied.eq(True)] if ties else frame.iloc[:0]
     for cells_of, marks_of, lw in ((tied.cell, tied.marks, .8), (best.index, best, 2)):
         for cell, mark in zip(cells_of, marks_of):
             ax.add_patch(plt.Rectangle((cells.index(cell) + .04, sets.index(mark) + .05), .92, .9, fill=False, edgecolor="black", linewidth=lw, zorder=3))
-    label = "cell type (frame: its highest single mark" + ("; thin: not distinguishable from it, q ≥ .05)" if len(tied) else ")")
+    label = "cell type" + ("\nthick frame: its highest single mark\nthin frame: not distinguishable from it (q ≥ .05)" if len(tied)
+                           else " (frame: its highest single mark)" if len(best) else "")
     ax.set(yticklabels=[marks_label(m, every) for m in sets], xlabel=label)
     top = best.value_counts()
     titles(ax, f"{top.index[0]} leads the single marks in {top.iloc[0]} of {len(best)} cells" if len(best) else "Sets of marks by cell",
