@@ -1,8 +1,8 @@
 "What the metrics say: ties, gains, groups and calibration, on tables small enough to work out by hand."
-import logging
 import numpy as np, pandas as pd, pytest
-from chromexpress.core import InputError
+from chromexpress.core import InputError, Problems
 from chromexpress.evaluate import adjust, compare_columns, read_table
+from chromexpress.study import parse_study
 from chromexpress.findings import (TABLES, bins_of, by_group, calibrate, calibration, compare_models, example_findings, gains, headline, letters,
                                    line_and_means, networks_of, number, q_value, ranking, ranking_sentence, reference_of, turned, write_findings)
 
@@ -147,7 +147,7 @@ def test_calibration_uses_blind_genes_only():
 
 # files
 
-def test_five_tables_are_written_and_read_again(tmp_path, caplog):
+def test_five_tables_are_written_and_read_again(tmp_path):
     out = example_findings(tmp_path, cells=2, genes=120, groups={"01": ["E003"]})
     t = {name: read_table(out/f"{name}.csv") for name in TABLES}
     assert [len(t[n]) for n in TABLES] == [28, 32, 16, 32, 2 * 2 * 8 * 5]
@@ -157,3 +157,15 @@ def test_five_tables_are_written_and_read_again(tmp_path, caplog):
     assert {name: (out/f"{name}.csv").read_bytes() for name in TABLES} == before
     (out/"predictions.csv").unlink()
     with pytest.raises(InputError, match="predictions.csv: no such file"): write_findings(out, pd.Series(dtype=str))
+
+# groups in the study file
+
+def test_groups_of_a_study_are_checked(tmp_path):
+    (tmp_path/"study.toml").write_text('name = "s"\nassembly = "hg19"\n[tracks.H1]\nK4 = "no.bigWig"\n[tracks.H9]\nK4 = "no.bigWig"\n'
+                                       '[groups]\nESC = ["H1", "H9"]\nother = ["H1", "h9x"]\nliver = "H9"\n')
+    problems = Problems("study.toml")
+    study = parse_study(tmp_path/"study.toml", problems)
+    found = [p for p in problems.found if p.startswith("[groups]")]
+    assert found[0].startswith("[groups] other: H1 is listed in 'ESC' already") and found[1].startswith("[groups] other: there is no [tracks.h9x]")
+    assert found[2].startswith("[groups] liver = 'H9': needs a list of cells") and len(found) == 3
+    assert study.groups == dict(ESC=["H1", "H9"])

@@ -187,6 +187,12 @@ def test_unknown_panels_and_files(tmp_path):
     with pytest.raises(InputError, match="does not end with a panel"): redraw(tmp_path/"E003.csv")
     with pytest.raises(InputError, match="no such file"): redraw(tmp_path/"E003-marks.csv")
 
+@pytest.mark.parametrize("path", sorted((analysis.parents[1]/"figures").glob("*.csv")), ids=lambda p: p.stem)
+def test_the_figures_of_the_demo_say_what_their_tables_say(path, tmp_path):
+    again = save_figure(redraw(path), read_table(path), tmp_path/path.stem)
+    texts = [re.findall(r"<text[^>]*>(.*?)</text>", p.read_text(), re.S) for p in (path.with_suffix(".svg"), again)]
+    assert texts[0] == texts[1] and len(texts[0]) > 5
+
 @pytest.mark.parametrize("name", ["60_cell", "61_overview"])
 def test_one_parameters_cell(name):
     cells = json.loads((analysis/f"{name}.ipynb").read_text())["cells"]
