@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
-           'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
+           'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'contents', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #8903af81
+# %% ../nbs/50_batch.ipynb #5299822d
 import html, json, multiprocessing, os, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .core import InputError, atomic, digest, file_digest, log, pick_device, progress, setup_log, suggest
 from .crossval import collect_histories, collect_tables
-from .evaluate import evaluate
+from .evaluate import evaluate, read_table
+from .findings import TABLES, headline, write_findings
 from .registry import load_study
 from .units import Binning, Unit, code_version, do_unit, mark_done, plan_units, state, why_stale
 
@@ -188,8 +189,8 @@ def run_units(
     if failed: raise InputError(f"{len(failed)} of {len(todo)} units failed:\n{lines}")
     return len(todo)
 
-# %% ../nbs/50_batch.ipynb #657ddbb7
-FOLLOW_UP = ("chromexpress.evaluate", "chromexpress.plots")
+# %% ../nbs/50_batch.ipynb #759f1810
+FOLLOW_UP = tuple(f"chromexpress.{m}" for m in ("evaluate", "findings", "plots", "panels"))
 
 def table_unit(
     study, # a Study
@@ -197,12 +198,12 @@ def table_unit(
 ) -> Unit: # "tables"
     "The tables of all current runs."
     current = [(u.id, u.identity) for u in units.values() if u.kind == "run" and state(u) == "current"]
-    files = ("predictions.csv", "metrics.csv", "comparisons.csv")
+    files = ("predictions.csv", "metrics.csv", "comparisons.csv", *(f"{t}.csv" for t in TABLES))
     genes = digest(study.genes[["gene_id", "chrom"]].to_csv(), 12)
-    made = dict(runs=current, genes=genes, code=code_version(FOLLOW_UP[0]))
+    made = dict(runs=current, genes=genes, groups=study.groups, code=code_version(*FOLLOW_UP[:2]))
     return Unit("tables", "tables", study.out, made, files, tuple(i for i, _ in current))
 
-# %% ../nbs/50_batch.ipynb #3a730f91
+# %% ../nbs/50_batch.ipynb #02907b72
 def _say_missing(units, n):
     "Name the runs that are not in the tables of `n` runs."
     missing = [u.id for u in units.values() if u.kind == "run" and state(u) != "current"]
@@ -222,16 +223,18 @@ def collect(
     unit.marker.unlink(missing_ok=True)
     collect_tables([u.folder/"predictions.csv" for u in runs], study.out/"predictions.csv")
     collect_histories([u.folder for u in runs], study.out/"history.csv")
-    evaluate(study.out, study.genes.set_index("gene_id").chrom)
+    chroms = study.genes.set_index("gene_id").chrom
+    evaluate(study.out, chroms)
+    write_findings(study.out, chroms, study.groups)
     mark_done(unit, time.monotonic() - start)
     return unit
 
-# %% ../nbs/50_batch.ipynb #2063afb4
+# %% ../nbs/50_batch.ipynb #7d34a4a5
 def _notebook_unit(study, runs, name, cell, given):
     "The unit of one notebook: of one cell, or of all (None)."
     path, stem = notebook_path(name), name if cell is None else f"{cell}-{name}"
     of = [(u.id, u.identity) for u in runs if cell is None or u.work.run.cell == cell]
-    made = dict(runs=of, notebook=file_digest(path), code=code_version(*FOLLOW_UP))
+    made = dict(runs=of, notebook=file_digest(path), groups=study.groups, code=code_version(*FOLLOW_UP))
     given = dict(out=str(study.out), figures=str(study.out/"figures")) | given
     return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",),
                 (path, given, cell or "overview"))
@@ -281,14 +284,30 @@ def notebook_body(
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     return HTMLExporter(template_name="basic", exclude_input=True, embed_images=True).from_notebook_node(nb)[0]
 
-# %% ../nbs/50_batch.ipynb #ba8bfada
+# %% ../nbs/50_batch.ipynb #0efd18da
 STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
-section{border-top:1px solid #ccc;margin-top:3rem}
+section{border-top:1px solid #ccc;margin-top:3rem}h1{font-size:1.5rem}h1.subject{font-size:2rem}
 table{border-collapse:collapse;font:13px/1.4 Helvetica,Arial,sans-serif}
 td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eee}
-img{max-width:100%}nav a{margin-right:1rem}pre{white-space:pre-wrap;font-size:13px}
+img,svg{max-width:100%;height:auto}nav li{margin:.2rem 0}.up{text-align:right;font-size:13px}pre{white-space:pre-wrap;font-size:13px}
 .anchor-link,.jp-InputPrompt,.jp-OutputPrompt,.prompt{display:none}"""
+
+def contents(
+    study, # a Study
+    units:list[Unit], # from `notebook_units`
+) -> str: # HTML
+    "A link to each section; for a cell its group and its headline."
+    ranks = read_table(study.out/"ranking.csv") if (study.out/"ranking.csv").is_file() else pd.DataFrame(columns=["cell", "pearson"])
+    said = {cell: headline(rows) for cell, rows in ranks.groupby("cell")}
+    group = {c: g for g, cells in study.groups.items() for c in cells}
+    def line(stem):
+        cell = "" if stem == "61_overview" else stem.rsplit("-", 1)[0]
+        more = " – ".join(html.escape(t) for t in (group.get(cell), said.get(cell)) if t)
+        return f'<li><a href="#{html.escape(stem)}">{html.escape(cell or "Overview")}</a>{" – " * bool(more)}{more}</li>'
+    places = {c: i for i, c in enumerate(group)}
+    stems = sorted((u.folder.name for u in units), key=lambda s: (s != "61_overview", places.get(s.rsplit("-", 1)[0], len(places))))
+    return f'<nav id="contents"><ul>{"".join(map(line, stems))}</ul></nav>'
 
 def write_report(
     study, # a Study
@@ -296,14 +315,13 @@ def write_report(
 ) -> Path: # <out>/report.html
     "Bind the executed notebooks into one page."
     title, parts = html.escape(study.name), [u.folder for u in units]
-    names = {p.name: "Overview" if p.name == "61_overview" else p.name.rsplit("-", 1)[0] for p in parts}
-    nav = "".join(f'<a href="#{html.escape(p)}">{html.escape(name)}</a>' for p, name in names.items())
     facts = html.escape(f"{len(study.genes):,} genes ({study.assembly}), {len(study.cells)} cells, "
                         f"assays {', '.join(study.assays)}.")
-    body = lambda p: notebook_body(p.with_name(f"{p.name}.ipynb"))
-    sections = "".join(f'<section id="{html.escape(p.name)}">{body(p)}</section>' for p in parts)
+    body = lambda p: notebook_body(p.with_name(f"{p.name}.ipynb")) + '<p class="up"><a href="#contents">contents</a></p>'
+    name = lambda p: html.escape("Overview" if p.name == "61_overview" else p.name.rsplit("-", 1)[0])
+    sections = "".join(f'<section id="{html.escape(p.name)}"><h1 class="subject">{name(p)}</h1>{body(p)}</section>' for p in parts)
     head = f'<head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>'
-    page = f"<body><h1>{title}</h1><p>{facts}</p><nav>{nav}</nav>{sections}</body>"
+    page = f"<body><h1 class='subject'>{title}</h1><p>{facts}</p>{contents(study, units)}{sections}</body>"
     with atomic(study.out/"report.html") as tmp:
         tmp.write_text(f'<!DOCTYPE html><html lang="en">{head}{page}</html>', encoding="utf-8")
     return study.out/"report.html"

@@ -335,8 +335,9 @@ def compare(
     table = pd.DataFrame(rows, columns=[c for c in compare_columns if c not in ("q", "q_block")])
     return adjust(table.sort_values(compare_columns[:10], ignore_index=True))
 
-# %% ../nbs/22_evaluate.ipynb #0f4e2012
-text = [k for k in keys if k != "seed"] + ["split", "gene_id", "kind"] + [f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")]
+# %% ../nbs/22_evaluate.ipynb #d44c8617
+text = [k for k in keys if k != "seed"] + ["split", "gene_id", "kind"] + [f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")] \
+     + ["group", "best", "letters", "reference", "reference_config", "baseline", "baseline_config"]
 
 def read_table(
     path, # a CSV of the results folder: predictions, metrics, comparisons, history; or of a figure

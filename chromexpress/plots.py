@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['colors', 'other_colors', 'line_colors', 'style', 'PANELS', 'marks_label', 'study_marks', 'mark_colors', 'panel',
-           'axes', 'titles', 'genes_label', 'model_names', 'pooled', 'fields', 'mark_heatmap', 'bars', 'mark_bars',
-           'cell_bars', 'one_run', 'observed_predicted', 'curve_legend', 'learning_curves', 'draw', 'save_figure',
-           'redraw']
+           'axes', 'titles', 'genes_label', 'model_names', 'fields', 'mark_heatmap', 'bars', 'mark_bars', 'cell_bars',
+           'one_run', 'observed_predicted', 'curve_legend', 'learning_curves', 'draw', 'save_figure', 'redraw']
 
-# %% ../nbs/40_plots.ipynb #f20ed3d0
+# %% ../nbs/40_plots.ipynb #49bb7dd9
 import re
 from functools import wraps
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.lines import Line2D
 from .core import InputError, atomic, check_columns, suggest, write_csv
-from .evaluate import keys, pearson, read_table, text
+from .evaluate import pearson, read_table, text
+from .findings import pooled
 
 # %% ../nbs/40_plots.ipynb #2a873490
 def marks_label(
@@ -115,17 +115,6 @@ def model_names(
     several = frame.groupby("model").config.transform("nunique") > 1
     return frame.model.where(~several, frame.model + " (" + frame.config + ")")
 
-# %% ../nbs/40_plots.ipynb #121f8c95
-def pooled(
-    metrics:pd.DataFrame, # the metrics table, or rows of it
-) -> pd.DataFrame: # cell, model, config, marks, n, seeds, pearson, low, high: a row for each cell, model and mark set
-    "The pooled folds, averaged over seeds; cells that a model was trained on only."
-    check_columns(metrics, [*keys[1:7], "n", "pearson", "pearson_low", "pearson_high"], "metrics")
-    rows = metrics[(metrics.fold == "all") & (metrics.trained_on == metrics.cell)]
-    if rows.empty: raise InputError("metrics: no row with fold 'all' to draw; evaluate the study first.")
-    return rows.groupby(["cell", "model", "config", "marks"], as_index=False).agg(
-        n=("n", "min"), seeds=("n", "size"), pearson=("pearson", "mean"), low=("pearson_low", "mean"), high=("pearson_high", "mean"))
-
 # %% ../nbs/40_plots.ipynb #43c66838
 def fields(
     ax, # an Axes
@@ -144,23 +133,28 @@ def fields(
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
 
-# %% ../nbs/40_plots.ipynb #76b4779d
+# %% ../nbs/40_plots.ipynb #5423c423
 @panel("heatmap")
 def mark_heatmap(
-    frame:pd.DataFrame, # rows of `pooled`, of one model
+    frame:pd.DataFrame, # rows of `pooled`, of one model; tied (with the best) if known, as from `findings.ranking`
     ax=None, # an Axes, or None for a figure of its own
 ):
     "Pearson's r of each mark set (rows) in each cell (columns). Raises: InputError if there is more than one model."
     if len(models := model_names(frame).unique()) != 1: raise InputError(f"heat map: one model a panel, not {', '.join(models)}.")
     (sets, every), cells = study_marks(frame.marks), sorted(frame.cell.unique())
     r = frame.pivot(index="marks", columns="cell", values="pearson").reindex(index=sets, columns=cells)
-    ax = axes(ax, 1.9 + max(.52 * len(cells), 3), .8 + .27 * len(sets))
+    ties = "tied" in frame and frame.tied.eq(True).any()
+    ax = axes(ax, 1.9 + max(.52 * len(cells), 3), .8 + .27 * len(sets) + .3 * ties)
     fields(ax, r)
     single = r.loc[[m for m in sets if "+" not in m]].dropna(axis=1, how="all")
     best = single.idxmax() if single.size else pd.Series(dtype=str)
-    for cell, mark in best.items():
-        ax.add_patch(plt.Rectangle((cells.index(cell), sets.index(mark)), 1, 1, fill=False, edgecolor="black", linewidth=1.6, zorder=3))
-    ax.set(yticklabels=[marks_label(m, every) for m in sets], xlabel="cell type (frame: its highest single mark)")
+    tied = frame[frame.tied.eq(True)] if ties else frame.iloc[:0]
+    for cells_of, marks_of, lw in ((tied.cell, tied.marks, .8), (best.index, best, 2)):
+        for cell, mark in zip(cells_of, marks_of):
+            ax.add_patch(plt.Rectangle((cells.index(cell) + .04, sets.index(mark) + .05), .92, .9, fill=False, edgecolor="black", linewidth=lw, zorder=3))
+    label = "cell type" + ("\nthick frame: its highest single mark\nthin frame: not distinguishable from it (q ≥ .05)" if len(tied)
+                           else " (frame: its highest single mark)" if len(best) else "")
+    ax.set(yticklabels=[marks_label(m, every) for m in sets], xlabel=label)
     top = best.value_counts()
     titles(ax, f"{top.index[0]} leads the single marks in {top.iloc[0]} of {len(best)} cells" if len(best) else "Sets of marks by cell",
            f"{models[0]}: Pearson r, {genes_label(frame.n)}")

@@ -158,7 +158,7 @@ def _say_left_out(of, strange, n):
     if strange: log.info("[tables] %s: %s of %s genes are not in the gene table (%s); not read.",
                          cells, f"{len(strange):,}", f"{n_table:,}", some(strange))
 
-# %% ../nbs/07_study.ipynb #beafbf44
+# %% ../nbs/07_study.ipynb #87292bea
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -176,6 +176,7 @@ class Study:
     grid:dict # models, marks, folds, seeds
     plugins:tuple=() # Python files or modules to import before models are looked up
     tables:dict=field(default_factory=dict) # cell → GeneTable, for cells that have one; its marks are in `tracks` too
+    groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures; empty if there are none
 
     @property
     def cells(self): # names, in the order of the file
@@ -222,7 +223,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #327642a6
+# %% ../nbs/07_study.ipynb #4824c19b
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -257,10 +258,10 @@ def parse_study(
     splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
                  tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)),
-                 {cell: t for cell, (t, _) in tables.items()})
+                 {cell: t for cell, (t, _) in tables.items()}, _read_groups(raw, problems))
 
-# %% ../nbs/07_study.ipynb #840d77a5
-_TABLES = ("genes", "expression", "tracks", "tables", "profiles", "splits", "models", "grid")
+# %% ../nbs/07_study.ipynb #bbfac373
+_TABLES = ("genes", "expression", "tracks", "tables", "profiles", "splits", "models", "grid", "groups")
 
 def _read_toml(path):
     "The content of a TOML file."
@@ -348,7 +349,22 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #fe0a3ea0
+# %% ../nbs/07_study.ipynb #167d2f9c
+def _read_groups(raw, problems):
+    "group → cells, from [groups]."
+    known = raw.get("tracks", {}) | {c: t for c, t in raw.get("tables", {}).items() if isinstance(t, dict)}
+    found, where = {}, {}
+    for group, cells in raw.get("groups", {}).items():
+        if not isinstance(cells, list) or not cells or not all(isinstance(c, str) for c in cells):
+            problems.add(f'[groups] {group} = {cells!r}: needs a list of cells, such as ["cellA", "cellB"].')
+            continue
+        for c in cells:
+            if c not in known: problems.add(f"[groups] {group}: there is no [tracks.{c}]{suggest(c, known)}")
+            elif c in where: problems.add(f"[groups] {group}: {c} is listed in {where[c]!r} already; a cell has one group.")
+            else: where[c] = group; found.setdefault(group, []).append(c)
+    return found
+
+# %% ../nbs/07_study.ipynb #e375e761
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
@@ -384,4 +400,7 @@ H3K4me3 = "H3K4me3.bigWig"
 # [models.cnn_wide]                # the same model under another name, with other options
 # base = "promoter_cnn"
 # window = 20000
+
+[groups]
+# tissue = ["cellA"]               # group = its cells, side by side in the figures
 """}

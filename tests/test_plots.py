@@ -5,19 +5,27 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, papermill, pytest
 from chromexpress.core import InputError
-from chromexpress.evaluate import example_results, read_table
+from chromexpress.evaluate import read_table
+from chromexpress.findings import TABLES, example_findings, write_findings
+from chromexpress.panels import figure, looks, ranking_title, verdict
 from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw, save_figure, study_marks
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory): return example_results(tmp_path_factory.mktemp("results"), cells=2, genes=300)
+def out(tmp_path_factory): return example_findings(tmp_path_factory.mktemp("results"), cells=2, genes=300, groups=dict(ESC=["E003"]))
 
 @pytest.fixture(scope="module")
 def frames(out):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
-    return {"heatmap": scores[scores.model == "ridge"], "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
+    t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
+    ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
+    def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
+    return {"heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
+            "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap), "gain": of("gains", cell="E003"),
+            "calibration": of("calibration", cell="E003", model="ridge", marks=roadmap).assign(unit="log2(RPKM + 1)"),
+            "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
             "observed-predicted": read_table(out/"predictions.csv", cell="E003", model="ridge", marks=roadmap, split="test"),
             "learning-curves": history[(history.cell == "E003") & (history.marks == roadmap)]}
 
@@ -96,6 +104,66 @@ def test_learning_curves_mark_the_kept_epoch(frames):
     assert "A: validation loss is lowest at epochs 2 to 3" in words(fig) and "cnn, K4, 2 folds" in words(fig)
     assert "A: no validation loss" in words(draw("learning-curves", frame.assign(valid_loss=np.nan)))
 
+def test_ranking_shows_ties_and_letters():
+    frame = pd.DataFrame(dict(cell="A", model="ridge", config="c", marks=["H3K27ac", "H3K4me3", "H3K9me3"], n=100, pearson=[.7, .65, np.nan],
+        low=[.6, .5, np.nan], high=[.8, .75, np.nan], rank=[1, 2, 3], best="H3K27ac", tied=[True, True, False], letters=["a", "ab", "–"]))
+    ax = draw("ranking", frame).axes[0]
+    shown = words(ax.figure)
+    assert {"A: H3K27ac predicts best, tied with H3K4me3", "ridge, n = 100 test genes", ".70", ".65", "no r", "a", "ab", "–"} <= set(shown)
+    assert [t.get_text() for t in ax.get_yticklabels()] == list(frame.marks) and len(ax.patches) == 2       # shaded: two of three
+    assert "95 % bootstrap interval" in ax.get_xlabel() and "Benjamini–Hochberg" in ax.get_xlabel()
+    both = pd.concat([frame, frame.assign(model="cnn", tied=[True, False, False])])
+    assert ranking_title(both) == "A: H3K27ac is best or tied in all 2 models"
+    assert ranking_title(frame.assign(tied=[True] * 3, marks=list("xyz"))) == "A: H3K27ac predicts best, tied with y and z"
+
+def test_groups_show_cells_and_means():
+    frame = pd.DataFrame(dict(cell=["A", "B", "C"] * 2, group=["ESC", "ESC", "liver"] * 2, model="ridge", config="c", marks=["K4"] * 3 + ["K9"] * 3, n=100,
+        pearson=[.2, .4, .5, .6, .8, .1], cells=[2, 2, 1] * 2, group_mean=[.3, .3, .5, .7, .7, .1]))
+    ax = draw("groups", frame).axes[0]
+    assert {"K9 has the highest mean r in 1 of 2 groups", "ESC (2)", "liver (1)"} <= set(words(ax.figure))
+    means = sorted({float(l.get_ydata()[0]) for l in ax.lines if l.get_color() == "#222222"})
+    points = sorted(float(y) for l in ax.lines if l.get_marker() not in ("None", "") for y in l.get_ydata())
+    assert means == [.1, .3, .5, .7] and points == [.1, .2, .4, .5, .6, .8]
+
+def test_models_and_gain_show_the_pairs(frames):
+    frame = frames["models"].copy()
+    frame.loc[frame.model == "promoter_cnn", ["delta", "delta_low", "delta_high", "q"]] = [.031, -.002, .05, .2]
+    shown = words(draw("models", frame))
+    assert "no model is ahead of ridge in any of 2 cells" in shown and shown.count("+.031 (−.002 to +.050)") == 2 and shown.count("reference") == 2
+    frame.loc[(frame.model == "promoter_cnn") & (frame.cell == "E004"), "q"] = .01
+    assert "promoter_cnn is ahead of ridge in 1 of 2 cells" in words(draw("models", frame))
+    gain = frames["gain"].assign(q=[.01] * 4 + [.5] * 4, delta=.1)
+    ax = draw("gain", gain).axes[0]
+    assert "promoter_cnn is ahead of ridge in 4 of 8 sets of marks" in words(ax.figure) and "all 7 marks" in words(ax.figure)
+    assert sum(l.get_markerfacecolor() == "white" for l in ax.lines if l.get_marker() not in ("None", "")) == 4       # hollow: not certain
+
+def test_calibration_shows_bins_line_and_verdict(frames):
+    frame = frames["calibration"].assign(slope=.5, slope_low=.4, slope_high=.6, intercept=-1., intercept_low=-2., intercept_high=0.)
+    ax = draw("calibration", frame).axes[0]
+    assert "E003: predictions spread too far" in words(ax.figure) and "slope 0.50 (0.40 to 0.60)\nintercept −1.00 (−2.00 to 0.00)" in " ".join(words(ax.figure))
+    assert f"ridge, all 7 marks, n = 147 test genes in {len(frame)} bins of 14–15" in words(ax.figure)
+    points = next(l for l in ax.lines if l.get_marker() == "o")
+    assert np.allclose(points.get_xydata(), frame[["predicted", "observed"]], atol=1e-8)
+    assert verdict(pd.Series(dict(slope=np.nan))) == "one prediction for all genes"
+    flat = frame.iloc[:1].assign(slope=np.nan, slope_low=np.nan, slope_high=np.nan)
+    assert "E003: one prediction for all genes" in words(draw("calibration", flat))
+
+@pytest.mark.parametrize("name", ["ranking", "groups", "models", "gain", "calibration"])
+def test_a_figure_that_cannot_be_made_is_named(frames, tmp_path, name):
+    said = figure(name, frames[name].iloc[:0], tmp_path/f"A-{name}").data
+    assert said.startswith(f"*Not drawn: {name}, for there is no ") and list(tmp_path.iterdir()) == [] and plt.get_fignums() == []
+    one = figure(name, frames[name].iloc[[0]], tmp_path/f"A-{name}")
+    assert "<svg" in one.data and (tmp_path/f"A-{name}.csv").is_file()
+
+def test_thin_frames_for_ties(frames):
+    frame = frames["heatmap"]
+    edges = [p.get_linewidth() for p in draw("heatmap", frame).axes[0].patches]
+    assert edges.count(2) == 2 and edges.count(.8) == frame.tied.eq(True).sum()
+
+def test_models_have_looks_of_their_own():
+    found = looks(["ridge", "cnn_b", "cnn_a", "promoter_cnn"])
+    assert len(set(found.values())) == 4 and found["ridge"] == looks(["ridge"])["ridge"]
+
 def test_names_of_marks():
     assert marks_label("H3K4me3", roadmap) == "H3K4me3" and marks_label(roadmap, roadmap) == "all 7 marks"
     assert marks_label(roadmap.replace("H3K9me3+", ""), roadmap) == "all but H3K9me3"
@@ -119,6 +187,12 @@ def test_unknown_panels_and_files(tmp_path):
     with pytest.raises(InputError, match="does not end with a panel"): redraw(tmp_path/"E003.csv")
     with pytest.raises(InputError, match="no such file"): redraw(tmp_path/"E003-marks.csv")
 
+@pytest.mark.parametrize("path", sorted((analysis.parents[1]/"figures").glob("*.csv")), ids=lambda p: p.stem)
+def test_the_figures_of_the_demo_say_what_their_tables_say(path, tmp_path):
+    again = save_figure(redraw(path), read_table(path), tmp_path/path.stem)
+    texts = [re.findall(r"<text[^>]*>(.*?)</text>", p.read_text(), re.S) for p in (path.with_suffix(".svg"), again)]
+    assert texts[0] == texts[1] and len(texts[0]) > 5
+
 @pytest.mark.parametrize("name", ["60_cell", "61_overview"])
 def test_one_parameters_cell(name):
     cells = json.loads((analysis/f"{name}.ipynb").read_text())["cells"]
@@ -132,7 +206,7 @@ def execute(name, folder, **parameters):
 
 def test_cell_notebook(out, tmp_path):
     execute("60_cell", tmp_path, cell="E004", out=str(out), figures=str(tmp_path/"f"), unit="log2(RPKM + 1)")
-    names = [f"E004-{p}.{s}" for p in ("learning-curves", "marks", "observed-predicted") for s in ("csv", "png", "svg")]
+    names = [f"E004-{p}.{s}" for p in ("calibration", "gain", "learning-curves", "marks", "models", "observed-predicted", "ranking") for s in ("csv", "png", "svg")]
     assert sorted(p.name for p in (tmp_path/"f").iterdir()) == names
     assert set(read_table(tmp_path/"f"/"E004-marks.csv").cell) == {"E004"}
     assert "log2(RPKM + 1)" in (tmp_path/"f"/"E004-observed-predicted.svg").read_text()
@@ -146,8 +220,12 @@ def test_notebooks_of_the_smallest_study(out, tmp_path):
     for name in ("predictions", "metrics"):
         read_table(out/f"{name}.csv", cell="E003", model="ridge", marks="H3K4me3").to_csv(tmp_path/f"{name}.csv", index=False)
     read_table(out/"comparisons.csv").iloc[:0].to_csv(tmp_path/"comparisons.csv", index=False)
+    names = read_table(tmp_path/"predictions.csv").gene_id.unique()
+    write_findings(tmp_path, pd.Series("chr1", names))
     text = execute("60_cell", tmp_path, out=str(tmp_path))
+    for why in ("ranking, for there is no ranking of single marks", "models, for there is no set of marks that two models",
+                "gain, for there is no network with a baseline"): assert f"Not drawn: {why}" in text
     assert "No network was trained on this cell" in text and "There is no pair to compare." in text
-    assert sorted(p.name for p in (tmp_path/"figures"/"E003").glob("*.svg")) == ["E003-marks.svg", "E003-observed-predicted.svg"]
+    assert sorted(p.name for p in (tmp_path/"figures"/"E003").glob("*.svg")) == ["E003-calibration.svg", "E003-marks.svg", "E003-observed-predicted.svg"]
     execute("61_overview", tmp_path, out=str(tmp_path))
-    assert sorted(p.name for p in (tmp_path/"figures").glob("*.svg")) == ["overview-cells.svg", "overview-ridge-heatmap.svg"]
+    assert sorted(p.name for p in (tmp_path/"figures").glob("*.svg")) == ["overview-cells.svg", "overview-ridge-groups.svg", "overview-ridge-heatmap.svg"]
