@@ -9,7 +9,7 @@ from chromexpress.evaluate import evaluate, read_table
 from chromexpress.registry import MODELS, load_study
 from chromexpress.tracks import Need
 from chromexpress.units import choose, filled, plan_units
-from toy import HG19, PLUGIN, UNLABELLED, cli, files, not_current, python, quiet_log, times, toy_genes, write_study
+from toy import HG19, PLUGIN, SMALL, UNLABELLED, cli, files, not_current, python, quiet_log, times, toy_genes, write_study
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
