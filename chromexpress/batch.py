@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
-           'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
+           'quality_notebook', 'notebook_units', 'figures_of', 'draw_notebooks', 'draw_quality', 'notebook_body',
+           'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #599526fa
+# %% ../nbs/50_batch.ipynb #169f28e1
 import html, json, multiprocessing, os, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,6 +18,7 @@ import numpy as np, pandas as pd, torch
 from .core import InputError, atomic, digest, file_digest, log, pick_device, progress, setup_log, suggest
 from .crossval import collect_histories, collect_tables
 from .evaluate import evaluate
+from .quality import quality_unit
 from .registry import load_study
 from .units import Unit, code_version, do_unit, mark_done, plan_units, state, why_stale
 
@@ -148,7 +150,7 @@ def _pooled(study_path, todo, units, jobs, threads, device, every):
                 (failed if error else done).add(i)
                 yield i, seconds, error
 
-# %% ../nbs/50_batch.ipynb #6341c541
+# %% ../nbs/50_batch.ipynb #fd0b7cb0
 def _engine(todo, jobs):
     "How to go through units: in this process, or in a pool if that is worth its start."
     quick = all(u.kind == "bin" for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
@@ -161,6 +163,7 @@ def run_units(
     threads:int=1, # of each process; the last digits of floats depend on it
     device:str="auto", # auto, cpu or cuda
     every:float=30., # seconds between the checkpoints of a network
+    binned=lambda: None, # called once, when no track is left to be binned
 ) -> int: # how many units were done
     "Do all units that are not current. Raises: InputError with all that went wrong."
     todo = {i: u for i, u in units.items() if state(u) != "current"}
@@ -168,10 +171,15 @@ def run_units(
         if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
     log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
     device, failed, start = str(pick_device(device)), {}, time.monotonic()
+    left_to_bin = {i for i, u in todo.items() if u.kind == "bin"}
+    if not left_to_bin: binned()
     outcomes = _engine(todo, jobs)(study_path, todo, units, min(jobs, len(todo)), threads, device, every)
     with progress(total=len(todo), desc="units", unit="unit") as bar:
         for n, (i, seconds, error) in enumerate(outcomes, 1):
             if error: failed[i] = error
+            if i in left_to_bin:
+                left_to_bin.remove(i)
+                if not left_to_bin: binned()
             left = (time.monotonic() - start) / n * (len(todo) - n)
             said = f"FAILED: {error}" if error else f"in {seconds:.1f} s; about {left/60:.0f} min left."
             log.info(f"[{n}/{len(todo)}] {i} {said}")
@@ -218,7 +226,18 @@ def collect(
     mark_done(unit, time.monotonic() - start)
     return unit
 
-# %% ../nbs/50_batch.ipynb #2063afb4
+# %% ../nbs/50_batch.ipynb #67b0142b
+def quality_notebook(
+    study, # a Study
+    units:dict, # id → unit, all of the study
+) -> list[Unit]: # one, or none if nothing was checked
+    "The notebook of quality control, which needs no run."
+    unit, path = quality_unit(study, units), notebook_path("62_quality")
+    made = dict(quality=unit.identity, notebook=file_digest(path), code=code_version(FOLLOW_UP[1]))
+    given = dict(out=str(study.out), figures=str(study.out/"figures"))
+    return [Unit("notebook:62_quality", "notebook", study.out/"notebooks"/"62_quality", made, ("../62_quality.ipynb",), ("quality",),
+                 (path, given, "quality"))] if state(unit) == "current" else []
+
 def _notebook_unit(study, runs, name, cell, given):
     "The unit of one notebook: of one cell, or of all (None)."
     path, stem = notebook_path(name), name if cell is None else f"{cell}-{name}"
@@ -235,7 +254,7 @@ def notebook_units(
     "The notebooks that the finished runs allow."
     runs = [u for u in units.values() if u.kind == "run" and state(u) == "current"]
     cells = [c for c in study.cells if any(u.work.run.cell == c for u in runs)]
-    return [_notebook_unit(study, runs, "61_overview", None, {}),
+    return [_notebook_unit(study, runs, "61_overview", None, {}), *quality_notebook(study, units),
             *(_notebook_unit(study, runs, "60_cell", c, dict(cell=c, unit=study.unit)) for c in cells)]
 
 # %% ../nbs/50_batch.ipynb #1085df5b
@@ -262,6 +281,27 @@ def draw_notebooks(
         log.info(f"{u.id} in {time.monotonic() - start:.1f} s.")
     return len(todo)
 
+# %% ../nbs/50_batch.ipynb #30c9c04f
+def draw_quality(
+    study, # a Study
+    units:dict, # id → unit, all of the study
+) -> Unit|None: # "figures:quality", current; None if nothing was checked
+    "The figures of quality control, unless they are there."
+    import matplotlib.pyplot as plt
+    from chromexpress.plots import draw, quality_tables, save_figure
+    checked = quality_unit(study, units)
+    if state(checked) != "current": return None
+    tables, start = quality_tables(pd.read_csv(study.out/"qc.csv")), time.monotonic()
+    made = dict(quality=checked.identity, code=code_version(FOLLOW_UP[1]))
+    unit = Unit("figures:quality", "figures", study.out, made, tuple(f"figures/quality-{p}.svg" for p in tables), ("quality",))
+    if state(unit) == "current": return unit
+    for p, rows in tables.items():
+        fig = draw(p, rows)
+        save_figure(fig, rows, study.out/"figures"/f"quality-{p}")
+        plt.close(fig)
+    mark_done(unit, time.monotonic() - start)
+    return unit
+
 # %% ../nbs/50_batch.ipynb #9fbcfda2
 def notebook_body(
     path, # an executed notebook
@@ -273,14 +313,22 @@ def notebook_body(
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     return HTMLExporter(template_name="basic", exclude_input=True, embed_images=True).from_notebook_node(nb)[0]
 
-# %% ../nbs/50_batch.ipynb #ba8bfada
+# %% ../nbs/50_batch.ipynb #16c0789a
 STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
 section{border-top:1px solid #ccc;margin-top:3rem}
 table{border-collapse:collapse;font:13px/1.4 Helvetica,Arial,sans-serif}
 td,th{padding:.15rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid #eee}
+.warned{color:#A23B00}
 img{max-width:100%}nav a{margin-right:1rem}pre{white-space:pre-wrap;font-size:13px}
 .anchor-link,.jp-InputPrompt,.jp-OutputPrompt,.prompt{display:none}"""
+
+def _warned(study):
+    "The warnings of quality control as a list."
+    file = study.out/"qc_warnings.csv"
+    found = list(pd.read_csv(file, dtype=str, keep_default_na=False).itertuples()) if file.exists() else []
+    items = "".join(f"<li><b>{html.escape(f'{w.cell} {w.assay}'.strip())}</b>: {html.escape(w.message)}</li>" for w in found)
+    return f'<p class="warned">Quality control warns:</p><ul class="warned">{items}</ul>' if found else ""
 
 def write_report(
     study, # a Study
@@ -288,14 +336,15 @@ def write_report(
 ) -> Path: # <out>/report.html
     "Bind the executed notebooks into one page."
     title, parts = html.escape(study.name), [u.folder for u in units]
-    names = {p.name: "Overview" if p.name == "61_overview" else p.name.rsplit("-", 1)[0] for p in parts}
+    known = {"61_overview": "Overview", "62_quality": "Quality"}
+    names = {p.name: known.get(p.name) or p.name.rsplit("-", 1)[0] for p in parts}
     nav = "".join(f'<a href="#{html.escape(p)}">{html.escape(name)}</a>' for p, name in names.items())
     facts = html.escape(f"{len(study.genes):,} genes ({study.assembly}), {len(study.cells)} cells, "
                         f"assays {', '.join(study.assays)}.")
     body = lambda p: notebook_body(p.with_name(f"{p.name}.ipynb"))
     sections = "".join(f'<section id="{html.escape(p.name)}">{body(p)}</section>' for p in parts)
     head = f'<head><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style></head>'
-    page = f"<body><h1>{title}</h1><p>{facts}</p><nav>{nav}</nav>{sections}</body>"
+    page = f"<body><h1>{title}</h1><p>{facts}</p>{_warned(study)}<nav>{nav}</nav>{sections}</body>"
     with atomic(study.out/"report.html") as tmp:
         tmp.write_text(f'<!DOCTYPE html><html lang="en">{head}{page}</html>', encoding="utf-8")
     return study.out/"report.html"

@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, papermill, pytest
 from chromexpress.core import InputError
 from chromexpress.evaluate import example_results, read_table
-from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw, save_figure, study_marks
+from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, quality_tables, redraw, save_figure, study_marks
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
@@ -17,7 +17,15 @@ def out(tmp_path_factory): return example_results(tmp_path_factory.mktemp("resul
 @pytest.fixture(scope="module")
 def frames(out):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
-    return {"heatmap": scores[scores.model == "ridge"], "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
+    at = [-2950, -50, 2950]
+    groups = ["all genes", "lowest quarter", "highest quarter"]
+    profile = [(c, a, "profile", g, x, 1. + i*(x == -50), 147) for c in ("E003", "E116") for a in ("H3K4me3", "DNase") for i, g in enumerate(groups) for x in at]
+    pair = [("E003", "H3K4me3", "correlation", "DNase", None, .7, 147), ("E003", "DNase", "correlation_of_cells", "E116", None, .9, 147)]
+    chrom = [("E003", a, "chromosome_signal", c, None, v, 147) for a in ("H3K4me3", "DNase") for c, v in (("chr1", 2.), ("chr2", 0.))]
+    empty = [("E003", "DNase", m, "all genes", None, v, 147) for m, v in (("empty_genes", .25), ("empty_bins", .5))]
+    fit = [(a, "H3K4me3+DNase", "expression_fit", b, None, .5 if a == b else -.5, 147) for a in ("E003", "E116") for b in ("E003", "E116")]
+    qc = quality_tables(pd.DataFrame(profile + pair + chrom + empty + fit, columns="cell assay measure group at value n".split()))
+    return qc | {"heatmap": scores[scores.model == "ridge"], "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
             "observed-predicted": read_table(out/"predictions.csv", cell="E003", model="ridge", marks=roadmap, split="test"),
             "learning-curves": history[(history.cell == "E003") & (history.marks == roadmap)]}
 
@@ -49,7 +57,7 @@ def test_every_panel_says_what_and_draws_into_given_axes(frames, name):
     assert PANELS[name](frames[name], axs[1]) is axs[1] and not axs[0].texts
     ax = axs[1]
     assert ax.get_title(loc="left") and ax.get_xlabel()
-    assert any("test genes" in w or "folds" in w for w in words(fig))
+    assert any(" genes" in w or "folds" in w for w in words(fig))
 
 def test_heatmap_shows_the_numbers(frames):
     frame = frames["heatmap"]
@@ -95,6 +103,21 @@ def test_learning_curves_mark_the_kept_epoch(frames):
     assert [tuple(line.get_xydata()[0]) for line in fig.axes[0].lines if line.get_marker() == "o"] == [(2, 2), (3, 2)]
     assert "A: validation loss is lowest at epochs 2 to 3" in words(fig) and "cnn, K4, 2 folds" in words(fig)
     assert "A: no validation loss" in words(draw("learning-curves", frame.assign(valid_loss=np.nan)))
+
+def test_quality_panels_say_what_the_table_says(frames):
+    assert set(frames) == set(PANELS)
+    assert "1 chromosome without signal" not in (w := words(draw("chromosome-signal", frames["chromosome-signal"])))
+    assert "2 chromosomes without signal, over all tracks" in w and w.count("×") == 2
+    assert "E003 DNase is empty at 25 % of genes" in words(draw("empty-windows", frames["empty-windows"]))
+    assert "Own tracks fit expression best" in words(draw("expression-fit", frames["expression-fit"]))
+    swapped = frames["expression-fit"].assign(value=lambda d: -d.value)
+    assert "E003, E116: other tracks fit better" in words(draw("expression-fit", swapped))
+    shown = words(draw("tss-profiles", frames["tss-profiles"]))
+    assert {"lowest quarter", "highest quarter", "E003", "E116", "DNase", "3"} <= set(shown) and "all genes" not in shown
+    alone = frames["tss-profiles"][frames["tss-profiles"].group == "all genes"]
+    assert "all genes" in words(draw("tss-profiles", alone))
+    r = words(draw("track-correlation", frames["track-correlation"]))
+    assert r.count("0.7") == 2 and r.count("0.9") == 2
 
 def test_names_of_marks():
     assert marks_label("H3K4me3", roadmap) == "H3K4me3" and marks_label(roadmap, roadmap) == "all 7 marks"
