@@ -6,7 +6,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, papermill, pytest
 from chromexpress.core import InputError
 from chromexpress.evaluate import example_results, read_table
-from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, quality_tables, redraw, save_figure, study_marks
+from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw, save_figure, study_marks
+from chromexpress.quality_plots import quality_tables
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
@@ -21,7 +22,7 @@ def frames(out):
     groups = ["all genes", "lowest quarter", "highest quarter"]
     profile = [(c, a, "profile", g, x, 1. + i*(x == -50), 147) for c in ("E003", "E116") for a in ("H3K4me3", "DNase") for i, g in enumerate(groups) for x in at]
     pair = [("E003", "H3K4me3", "correlation", "DNase", None, .7, 147), ("E003", "DNase", "correlation_of_cells", "E116", None, .9, 147)]
-    chrom = [("E003", a, "chromosome_signal", c, None, v, 147) for a in ("H3K4me3", "DNase") for c, v in (("chr1", 2.), ("chr2", 0.))]
+    chrom = [("E003", a, "chromosome_signal", c, None, v, 147) for a in ("H3K4me3", "DNase") for c, v in (*((f"chr{i}", 2.) for i in range(1, 9)), ("chr9", 0.))]
     empty = [("E003", "DNase", m, "all genes", None, v, 147) for m, v in (("empty_genes", .25), ("empty_bins", .5))]
     fit = [(a, "H3K4me3+DNase", "expression_fit", b, None, .5 if a == b else -.5, 147) for a in ("E003", "E116") for b in ("E003", "E116")]
     qc = quality_tables(pd.DataFrame(profile + pair + chrom + empty + fit, columns="cell assay measure group at value n".split()))
