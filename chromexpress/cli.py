@@ -74,15 +74,31 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
-# %% ../nbs/51_cli.ipynb #b79d3407
+# %% ../nbs/51_cli.ipynb #a7eb2540
+def _check(study, units):
+    "Quality control of the tracks that are binned."
+    from chromexpress.quality import check_quality
+    check_quality(study, units)
+
+def _say_quality(study):
+    "Say how many warnings there are, and where."
+    import pandas as pd
+    file = study.out/"qc_warnings.csv"
+    if not file.exists(): return
+    n = len(pd.read_csv(file))
+    print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n else f"quality: no warnings, see {study.out/'qc.csv'}")
+
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core
-    "Bin all tracks of a study; what is done already is left alone."
-    from chromexpress.batch import run_units
+    "Bin all tracks of a study and check their quality; what is done already is left alone."
+    from chromexpress.batch import draw_quality, run_units
     s, _, units = _plan(study)
     n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
+    _check(s, units)
+    draw_quality(s, units)
+    _say_quality(s)
 
 # %% ../nbs/51_cli.ipynb #9da06694
 def _chosen(units, **only):
@@ -90,7 +106,7 @@ def _chosen(units, **only):
     from chromexpress.units import choose
     return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
 
-# %% ../nbs/51_cli.ipynb #188f2fb3
+# %% ../nbs/51_cli.ipynb #592aaa33
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
@@ -111,7 +127,7 @@ def run(study:str, # the study file
     check_targets(s, {only: units[only]} if only in units else todo)
     if dry_run: return _say_cost(estimate(todo), _default_jobs(jobs, device))
     if only: return _do_only(s, units, only, threads, device)
-    run_units(s.path, todo, _default_jobs(jobs, device), threads, device)
+    run_units(s.path, todo, _default_jobs(jobs, device), threads, device, binned=lambda: _check(s, units))
     return _follow_up(s, units)
 
 # %% ../nbs/51_cli.ipynb #e3987e59
@@ -121,12 +137,13 @@ def _say_cost(table, jobs):
     print(f"{table.to_do.sum()} of {table.units.sum()} units to do: about {table.minutes.sum()/jobs:.1f} minutes "
           f"with {jobs} jobs, {table.gigabytes.sum():.2f} GB on disk.")
 
-# %% ../nbs/51_cli.ipynb #94f72b3e
+# %% ../nbs/51_cli.ipynb #164ecbcf
 def _do_only(study, units, only, threads, device):
     "Do one unit, for a scheduler."
     import torch
     from chromexpress.core import pick_device, suggest
     from chromexpress.units import do_unit
+    if only == "quality": _check(study, units); return _say_quality(study)
     if only in ("tables", "report"): return _follow_up(study, units, figures=only == "report")
     if only not in units:
         hint = suggest(only, units) if len(units) < 30 else "; `chromexpress units` lists them."
@@ -134,7 +151,7 @@ def _do_only(study, units, only, threads, device):
     torch.set_num_threads(threads)
     print(f"{only}: {do_unit(units[only], units, str(pick_device(device))):.1f} s")
 
-# %% ../nbs/51_cli.ipynb #761753c8
+# %% ../nbs/51_cli.ipynb #808be018
 def _follow_up(study, units, figures=True):
     "Collect, evaluate, and draw."
     from chromexpress.batch import collect, draw_notebooks, notebook_units, write_report
@@ -144,6 +161,7 @@ def _follow_up(study, units, figures=True):
         notebooks = notebook_units(study, units)
         draw_notebooks(notebooks)
         print(write_report(study, notebooks))
+        _say_quality(study)
 
 # %% ../nbs/51_cli.ipynb #2b8ee50b
 @command
@@ -170,16 +188,17 @@ def predict(study:str, # the study file of the cells to predict: their tracks; i
     log.info(f"{len(table)} predictions, by {len(a.members)} runs trained on {a.members[0].keys['trained_on']}.")
     print(files["table"])
 
-# %% ../nbs/51_cli.ipynb #6d9c537e
+# %% ../nbs/51_cli.ipynb #d1f7c36c
 @command
 def units(study:str, # the study file
           json:bool=False): # as JSON: id, kind, state, after, folder, made_from
     "List the units of work of a study and their state."
     from json import dumps
+    from chromexpress.quality import quality_unit
     from chromexpress.units import state
-    _, _, plan = _plan(study)
+    s, _, plan = _plan(study)
     rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder),
-                 made_from=u.made_from) for u in plan.values()]
+                 made_from=u.made_from) for u in [*plan.values(), quality_unit(s, plan)]]
     runs = [r["id"] for r in rows if r["kind"] == "run"]
     rows.append(dict(id="report", kind="report", state="", after=runs, folder="", made_from={}))
     print(dumps(rows, indent=1, default=str) if json else "\n".join(f"{r['state']:8} {r['id']}" for r in rows))

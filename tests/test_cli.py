@@ -77,7 +77,7 @@ def test_units_as_json(fresh, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert all(set(r) >= {"id", "kind", "state", "after", "folder", "made_from"} for r in rows)
     ids = [r["id"] for r in rows]
-    assert len(set(ids)) == len(ids) and [r["kind"] for r in rows] == ["bin"]*4 + ["run"]*16 + ["report"]
+    assert len(set(ids)) == len(ids) and [r["kind"] for r in rows] == ["bin"]*4 + ["run"]*16 + ["quality", "report"]
     assert {r["state"] for r in rows if r["kind"] != "report"} == {"missing"}
     for k, r in enumerate(rows): assert set(r["after"]) <= set(ids[:k])                          # a unit comes after what it waits for
     run = next(r for r in rows if r["id"] == "run:promoter_cnn:cellB:H3K4me3+H3K27ac:2:0")
@@ -152,7 +152,9 @@ def test_nothing_to_collect(name, fresh, capsys):
 def test_prepare_says_where_the_tracks_are(fresh, capsys):
     assert cli("prepare", fresh, "--jobs", "1") == 0
     out, err = capsys.readouterr()
-    assert out == f"{fresh.parent/'results'/'tracks'}: 4 tracks binned, all are current.\n" and "[4/4] bin:cellB:H3K27ac" in err
+    assert out.splitlines() == [f"{fresh.parent/'results'/'tracks'}: 4 tracks binned, all are current.",
+                                f"quality: no warnings, see {fresh.parent/'results'/'qc.csv'}"]
+    assert "[4/4] bin:cellB:H3K27ac" in err
     assert cli("prepare", fresh) == 0
     assert ": 0 tracks binned, all are current." in capsys.readouterr().out
 

@@ -41,7 +41,7 @@ def test_killed_while_preparing(tmp_path):
     assert not [i for i in not_current(path) if i.startswith("bin:")]
     assert tables(finish(path)) == tables(finish(other))
     a, b = [{k: v for k, v in files(p.parent/"results"/"tracks").items() if k.endswith(".npy")} for p in (path, other)]
-    assert a == b and len(a) == 4
+    assert a == b and len(a) == 8
 
 EVERY_FILE = """
 import shutil, sys
@@ -312,7 +312,7 @@ FAULTS = dict( # what is changed, the command and its further arguments, what th
 MORE = dict(
     damaged_gz=(gz, ["prepare"], r"a\.bedGraph\.gz: the gzip stream ends early or is damaged"),
     wrong_row=(edit("cellB-H3K27ac.bedGraph", "\t", "\tx", 1), ["prepare"], r"cellB-H3K27ac\.bedGraph, line 1: needs 0 ≤ start < end"),
-    silent_track=(silence, ["prepare"], r"cellB-H3K4me3\.bedGraph: no signal in any of 240 windows"),
+    silent_track=(silence, ["prepare"], r"cellB-H3K4me3\.bedGraph: no signal in any of 480 windows"),
     text_in_expression=(edit("rpkm.tsv", "\ng005\t", "\ng005\tmuch"), ["units"],
                         r"rpkm\.tsv: column 'cellA' is not a number: 'much.*' \(line 7\)"),
     misspelt_option=(option("ridge", "windw = 4000"), ["units"],

@@ -9,6 +9,7 @@ from chromexpress.evaluate import read_table
 from chromexpress.findings import TABLES, example_findings, write_findings
 from chromexpress.panels import figure, looks, ranking_title, verdict
 from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw, save_figure, study_marks
+from chromexpress.quality_plots import quality_tables
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
@@ -19,10 +20,18 @@ def out(tmp_path_factory): return example_findings(tmp_path_factory.mktemp("resu
 @pytest.fixture(scope="module")
 def frames(out):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
+    at = [-2950, -50, 2950]
+    groups = ["all genes", "lowest quarter", "highest quarter"]
+    profile = [(c, a, "profile", g, x, 1. + i*(x == -50), 147) for c in ("E003", "E116") for a in ("H3K4me3", "DNase") for i, g in enumerate(groups) for x in at]
+    pair = [("E003", "H3K4me3", "correlation", "DNase", None, .7, 147), ("E003", "DNase", "correlation_of_cells", "E116", None, .9, 147)]
+    chrom = [("E003", a, "chromosome_signal", c, None, v, 147) for a in ("H3K4me3", "DNase") for c, v in (*((f"chr{i}", 2.) for i in range(1, 9)), ("chr9", 0.))]
+    empty = [("E003", "DNase", m, "all genes", None, v, 147) for m, v in (("empty_genes", .25), ("empty_bins", .5))]
+    fit = [(a, "H3K4me3+DNase", "expression_fit", b, None, .5 if a == b else -.5, 147) for a in ("E003", "E116") for b in ("E003", "E116")]
+    qc = quality_tables(pd.DataFrame(profile + pair + chrom + empty + fit, columns="cell assay measure group at value n".split()))
     t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
-    return {"heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
+    return qc | {"heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap), "gain": of("gains", cell="E003"),
             "calibration": of("calibration", cell="E003", model="ridge", marks=roadmap).assign(unit="log2(RPKM + 1)"),
             "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
@@ -57,7 +66,7 @@ def test_every_panel_says_what_and_draws_into_given_axes(frames, name):
     assert PANELS[name](frames[name], axs[1]) is axs[1] and not axs[0].texts
     ax = axs[1]
     assert ax.get_title(loc="left") and ax.get_xlabel()
-    assert any("test genes" in w or "folds" in w for w in words(fig))
+    assert any(" genes" in w or "folds" in w for w in words(fig))
 
 def test_heatmap_shows_the_numbers(frames):
     frame = frames["heatmap"]
@@ -163,6 +172,21 @@ def test_thin_frames_for_ties(frames):
 def test_models_have_looks_of_their_own():
     found = looks(["ridge", "cnn_b", "cnn_a", "promoter_cnn"])
     assert len(set(found.values())) == 4 and found["ridge"] == looks(["ridge"])["ridge"]
+
+def test_quality_panels_say_what_the_table_says(frames):
+    assert set(frames) == set(PANELS)
+    assert "1 chromosome without signal" not in (w := words(draw("chromosome-signal", frames["chromosome-signal"])))
+    assert "2 chromosomes without signal, over all tracks" in w and w.count("×") == 2
+    assert "E003 DNase is empty at 25 % of genes" in words(draw("empty-windows", frames["empty-windows"]))
+    assert "Own tracks fit expression best" in words(draw("expression-fit", frames["expression-fit"]))
+    swapped = frames["expression-fit"].assign(value=lambda d: -d.value)
+    assert "E003, E116: other tracks fit better" in words(draw("expression-fit", swapped))
+    shown = words(draw("tss-profiles", frames["tss-profiles"]))
+    assert {"lowest quarter", "highest quarter", "E003", "E116", "DNase", "3"} <= set(shown) and "all genes" not in shown
+    alone = frames["tss-profiles"][frames["tss-profiles"].group == "all genes"]
+    assert "all genes" in words(draw("tss-profiles", alone))
+    r = words(draw("track-correlation", frames["track-correlation"]))
+    assert r.count("0.7") == 2 and r.count("0.9") == 2
 
 def test_names_of_marks():
     assert marks_label("H3K4me3", roadmap) == "H3K4me3" and marks_label(roadmap, roadmap) == "all 7 marks"
