@@ -487,7 +487,7 @@ def _read_counts(table, path, marks, low, high):
     out[gene, _complete(table, path, rows, gene, ids, number.astype(int) - 1)] = x
     return ids, out
 
-# %% ../nbs/02_signal.ipynb #a1c60426
+# %% ../nbs/02_signal.ipynb #e30de9a9
 def _within(text, low, high):
     "Numbers, and which of them are finite and within the limits."
     x = pd.to_numeric(text, errors="coerce").to_numpy(float)
@@ -509,6 +509,7 @@ def _complete(table, path, rows, gene, ids, bin):
     if (short := n < table.bins).any():
         g, line = short.argmax(), rows.index[short[gene].argmax()]
         first = np.setdiff1d(np.arange(table.bins), bin[gene == g])[0] + 1
-        raise InputError(f"{path}, line {line}: {ids[g]} has {n[g]} of {table.bins} bins, the first that is missing is "
-                         f"{first} ({short.sum()} such genes); each gene needs one row a bin, and bins is their number.")
+        raise InputError(f"{path}, line {line}: {ids[g]} has {n[g]} of {table.bins} bins, the first that is missing "
+                         f"is {first} ({short.sum()} such genes); each gene needs one row a bin, and bins is their "
+                         "number.")
     return bin
