@@ -6,14 +6,15 @@
 __all__ = ['FOLLOW_UP', 'STYLE', 'notebook_path', 'check_parameters', 'run_notebook', 'run_units', 'table_unit', 'collect',
            'notebook_units', 'figures_of', 'draw_notebooks', 'notebook_body', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #599526fa
-import html, json, multiprocessing, os, threading, time
+# %% ../nbs/50_batch.ipynb #6a389f2d
+import html, json, multiprocessing, os, signal, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
+from tqdm import tqdm
 from .core import InputError, atomic, digest, file_digest, log, pick_device, progress, setup_log, suggest
 from .crossval import collect_histories, collect_tables
 from .evaluate import evaluate
@@ -67,14 +68,17 @@ def run_notebook(
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #04e07cd5
+# %% ../nbs/50_batch.ipynb #c27ad7d4
 @lru_cache(maxsize=1)
 def _planned(study_path, stamp):
     "The units of a study, planned once per process."
     return plan_units(*load_study(study_path))
 
 def _start_worker(threads):
-    "What a worker process begins with; it ends when the process that started it is gone."
+    "What a worker process begins with; it ends, without a word, at Ctrl-C and when the process that started it is gone."
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    tqdm.set_lock(threading.RLock())                             # its usual one is left behind by a process that is killed
     setup_log("WARNING")
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -110,16 +114,33 @@ def _one_by_one(study_path, todo, units, jobs, threads, device, every):
             yield i, seconds, error
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/50_batch.ipynb #e56d8ba0
+# %% ../nbs/50_batch.ipynb #d45a56da
+@contextmanager
+def _interrupts_held():
+    "Ctrl-C waits until the end of the block; a process that is started in it begins with Ctrl-C held back."
+    came, mask, before = [], signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]), signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread() and callable(before)
+    if ours: signal.signal(signal.SIGINT, lambda *_: came.append(True))       # other threads do not hold it back
+    try: yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if ours: signal.signal(signal.SIGINT, before)
+        if came: signal.raise_signal(signal.SIGINT)
+
+# %% ../nbs/50_batch.ipynb #a4db6ec8
 @contextmanager
 def _workers(jobs, threads):
-    "A pool of processes with a fixed number of threads each; at the end, what has not begun is cancelled."
+    "A pool of processes with a fixed number of threads each; if the block raises, they are ended."
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     given = dict.fromkeys(names, str(threads)) | {"CHROMEXPRESS_NO_BARS": "1"}
-    kept = {k: os.environ.get(k) for k in given}
+    kept, others = {k: os.environ.get(k) for k in given}, multiprocessing.active_children()
     os.environ.update(given)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (threads,))
     try: yield pool
+    except BaseException:
+        for p in multiprocessing.active_children():
+            if p not in others: p.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for k, v in kept.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
@@ -140,7 +161,8 @@ def _pooled(study_path, todo, units, jobs, threads, device, every):
             for i, u in list(waiting.items()):
                 if error := _blocked(u, failed): failed.add(i); del waiting[i]; yield i, 0., error
                 elif len(running) < 2*jobs and all(a in done for a in u.after if a in todo):
-                    f = pool.submit(_work, str(study_path), stamp, i, u.identity, device, every)
+                    with _interrupts_held():
+                        f = pool.submit(_work, str(study_path), stamp, i, u.identity, device, every)
                     running[f] = i; del waiting[i]
             for f in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 i = running.pop(f)
@@ -148,7 +170,7 @@ def _pooled(study_path, todo, units, jobs, threads, device, every):
                 (failed if error else done).add(i)
                 yield i, seconds, error
 
-# %% ../nbs/50_batch.ipynb #6341c541
+# %% ../nbs/50_batch.ipynb #ef3822c3
 def _engine(todo, jobs):
     "How to go through units: in this process, or in a pool if that is worth its start."
     quick = all(u.kind == "bin" for u in todo.values()) and sum(u.cost["seconds"] for u in todo.values()) < 30
@@ -169,7 +191,7 @@ def run_units(
     log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
     device, failed, start = str(pick_device(device)), {}, time.monotonic()
     outcomes = _engine(todo, jobs)(study_path, todo, units, min(jobs, len(todo)), threads, device, every)
-    with progress(total=len(todo), desc="units", unit="unit") as bar:
+    with closing(outcomes), progress(total=len(todo), desc="units", unit="unit") as bar:
         for n, (i, seconds, error) in enumerate(outcomes, 1):
             if error: failed[i] = error
             left = (time.monotonic() - start) / n * (len(todo) - n)
