@@ -1,44 +1,81 @@
-"""Binning: `signal.bin_signal` against `pyBigWig.values(numpy=True)` alone, which bins nothing.
+"""Binning: `signal.bin_signal` against `pyBigWig.values(numpy=True)` with the mean of each bin, and `pyBigWig.stats(exact=True)`.
 
-A bigWig of 11 million intervals over 60 Mb is simulated once, in the folder given by --folder.
+A bigWig of 11 million steps over 60 Mb, and one of 30 million over hg19 with gaps, are simulated once, in --folder.
+`stats` is timed on a few windows, and its time scaled to all. What is timed gives the same numbers: that is checked first.
 """
+from common import alternate, check, make_bigwig, parse, parser, report
 import tempfile
 from pathlib import Path
 import numpy as np, pandas as pd, pyBigWig
+from chromexpress.genome import chrom_sizes
 from chromexpress.signal import bin_signal, open_source
-from common import alternate, parser, report
 
-SIZE = 60_000_000
+WINDOW, BIN = 40_000, 100
 
 
-def make_bigwig(path, intervals=11_000_000):
-    rng = np.random.default_rng(0)
-    starts = np.concatenate([[0], np.sort(rng.choice(SIZE - 1, intervals - 1, replace=False)) + 1])
-    ends, values = np.append(starts[1:], SIZE), rng.poisson(2., intervals).astype(float)
-    with pyBigWig.open(str(path), "w") as bw:
-        bw.addHeader([("chr1", SIZE)])
-        for i in range(0, intervals, 1_000_000):
-            s = slice(i, i + 1_000_000)
-            bw.addEntries(["chr1"]*len(starts[s]), starts[s], ends=ends[s], values=values[s])
+def ours(path, windows, sizes):
+    return bin_signal(open_source(path, sizes, list(windows.chrom.unique())), windows, BIN, sizes).values
+
+def values(path, windows):
+    with pyBigWig.open(str(path)) as bw:
+        read = lambda w: np.nan_to_num(bw.values(w.chrom, w.start, w.end, numpy=True)).reshape(-1, BIN)
+        return np.stack([read(w).mean(1, dtype=float) for w in windows.itertuples()]).astype(np.float32)
+
+def read_only(path, windows):
+    with pyBigWig.open(str(path)) as bw:
+        for w in windows.itertuples(): bw.values(w.chrom, w.start, w.end, numpy=True)
+
+def stats(path, windows):
+    "The mean of the covered bases, so only without gaps the same."
+    with pyBigWig.open(str(path)) as bw:
+        return np.array([bw.stats(w.chrom, w.start, w.end, nBins=WINDOW//BIN, exact=True) for w in windows.itertuples()], np.float32)
+
+def windows_at(chrom, starts): return pd.DataFrame(dict(chrom=chrom, start=starts, end=starts + WINDOW))
+
+def genome_wide(n, sizes, rng):
+    "Windows in proportion to the chromosomes, in random order."
+    chroms = rng.choice(list(sizes), n, p=np.array(list(sizes.values()))/sum(sizes.values()))
+    return windows_at(chroms, np.array([rng.integers(0, sizes[c] - WINDOW) for c in chroms]))
+
+
+def compare(name, path, windows, sizes, few, rounds):
+    "One layout: all sides, checked and timed."
+    sides = dict(bin_signal=lambda: ours(path, windows, sizes), values_and_mean=lambda: values(path, windows),
+                 values_alone=lambda: read_only(path, windows))
+    a, b = sides["bin_signal"](), sides["values_and_mean"]()
+    found = {f"{name}: windows": len(windows), f"{name}: equal to values and mean": check(np.array_equal(a, b), name)}
+    if few:
+        some = windows.iloc[:few]
+        found[f"{name}: equal to stats"] = check(np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0), f"{name}, stats")
+        sides["stats"] = lambda: stats(path, some)
+    t = alternate(sides, rounds)
+    if few: t["stats"] *= len(windows)/few
+    scaled = f" (scaled from {few} windows)"
+    found |= {f"{name}: {k}, s{scaled*(k == 'stats')}": v for k, v in t.items()}
+    return found | {f"{name}: {k} / bin_signal": v/t["bin_signal"] for k, v in t.items() if k != "bin_signal"}
 
 
 def main():
     p = parser(__doc__)
-    p.add_argument("--windows", type=int, default=2000)
-    p.add_argument("--folder", default=tempfile.gettempdir())
-    args = p.parse_args()
-    path = Path(args.folder)/"chromexpress-benchmark.bigWig"
-    if not path.exists(): make_bigwig(path)
-    figures = {}
-    for layout, starts in dict(random=np.random.default_rng(1).integers(0, SIZE - 40_000, args.windows), apart=np.arange(0, SIZE - 40_000, 42_000)).items():
-        windows = pd.DataFrame(dict(chrom="chr1", start=starts, end=starts + 40_000))
-        def ours(): bin_signal(open_source(path, {"chr1": SIZE}, ["chr1"]), windows, 100, {"chr1": SIZE})
-        def values():
-            with pyBigWig.open(str(path)) as bw:
-                for s in starts: bw.values("chr1", int(s), int(s) + 40_000, numpy=True)
-        t = alternate(dict(ours=ours, values=values), args.rounds)
-        figures |= {f"{layout}: windows": len(starts), f"{layout}: bin_signal, s": t["ours"], f"{layout}: pyBigWig.values alone, s": t["values"], f"{layout}: ratio": t["ours"]/t["values"]}
-    report(figures, args.json)
+    p.add_argument("--windows", type=int, default=2000, help="random windows on 60 Mb")
+    p.add_argument("--study", type=int, default=19_000, help="windows of the whole study")
+    p.add_argument("--few", type=int, default=20, help="windows on which stats is timed")
+    p.add_argument("--megabases", type=int, default=60, help="length of the small bigWig")
+    p.add_argument("--folder", default=tempfile.gettempdir(), help="where the simulated bigWigs are kept")
+    a = parse(p, rounds=1, windows=30, study=50, few=3, megabases=1)
+    small, size, rng = {"chr1": a.megabases*1_000_000}, a.megabases*1_000_000, np.random.default_rng(1)
+    wide = {c: n for c, n in chrom_sizes("hg19").items() if c not in ("chrY", "chrM")}
+    if a.quick: wide = {c: n//1000 for c, n in wide.items()}
+    def kept(name, *args, **kw):
+        path = Path(a.folder)/f"chromexpress-{name}{'-quick'*a.quick}-{a.megabases}.bigWig"
+        return path if path.exists() else make_bigwig(path, *args, **kw)
+    one = kept("60Mb", small, 180_000*a.megabases)
+    every = kept("hg19", wide, sum(wide.values())//100, gaps=.3)
+    random, apart = windows_at("chr1", rng.integers(0, size - WINDOW, a.windows)), windows_at("chr1", np.arange(0, size - WINDOW, WINDOW + 2000))
+    figures = compare("random", one, random, small, a.few, a.rounds)
+    figures |= compare("apart", one, apart, small, min(a.few, len(apart)), a.rounds)
+    figures |= compare("whole study", every, genome_wide(a.study, wide, rng), wide, 0, a.rounds)
+    report(figures, a.json)
 
 
 if __name__ == "__main__": main()

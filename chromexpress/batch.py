@@ -7,14 +7,15 @@ __all__ = ['FOLLOW_UP', 'QUALITY_FIGURES', 'STYLE', 'TITLES', 'notebook_path', '
            'table_unit', 'collect', 'quality_notebook', 'notebook_units', 'figures_of', 'draw_notebooks',
            'draw_quality', 'notebook_body', 'contents', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #399592b7
-import html, json, multiprocessing, os, threading, time
+# %% ../nbs/50_batch.ipynb #346daed3
+import html, json, multiprocessing, os, signal, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
+from tqdm import tqdm
 from .core import InputError, atomic, digest, file_digest, log, pick_device, progress, setup_log, suggest
 from .crossval import collect_histories, collect_tables
 from .evaluate import evaluate, read_table
@@ -70,7 +71,7 @@ def run_notebook(
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #0456906e
+# %% ../nbs/50_batch.ipynb #76f2eef6
 @lru_cache(maxsize=1)
 def _planned(stamp, plan, *args):
     "The units that a pool works on, planned once per process."
@@ -81,7 +82,10 @@ def _plan_study(study_path):
     return plan_units(*load_study(study_path))
 
 def _start_worker(threads):
-    "What a worker process begins with; it ends when the process that started it is gone."
+    "What a worker process begins with; it ends, without a word, at Ctrl-C and when the process that started it is gone."
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    tqdm.set_lock(threading.RLock())                             # its usual one is left behind by a process that is killed
     setup_log("WARNING")
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -118,16 +122,33 @@ def _one_by_one(recipe, todo, units, jobs, threads, device, every):
             yield i, seconds, error
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/50_batch.ipynb #73733e89
+# %% ../nbs/50_batch.ipynb #d45a56da
+@contextmanager
+def _interrupts_held():
+    "Ctrl-C waits until the end of the block; a process that is started in it begins with Ctrl-C held back."
+    came, mask, before = [], signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]), signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread() and callable(before)
+    if ours: signal.signal(signal.SIGINT, lambda *_: came.append(True))       # other threads do not hold it back
+    try: yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if ours: signal.signal(signal.SIGINT, before)
+        if came: signal.raise_signal(signal.SIGINT)
+
+# %% ../nbs/50_batch.ipynb #54e99f83
 @contextmanager
 def _workers(jobs, threads):
-    "A pool of processes with a fixed number of threads each; at the end, what has not begun is cancelled."
+    "A pool of processes with a fixed number of threads each; if the block raises, they are ended."
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     given = dict.fromkeys(names, str(threads)) | {"CHROMEXPRESS_NO_BARS": "1"}
-    kept = {k: os.environ.get(k) for k in given}
+    kept, others = {k: os.environ.get(k) for k in given}, multiprocessing.active_children()
     os.environ.update(given)
     pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start_worker, (threads,))
     try: yield pool
+    except BaseException:
+        for p in multiprocessing.active_children():
+            if p not in others: p.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         for k, v in kept.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
@@ -148,7 +169,7 @@ def _pooled(recipe, todo, units, jobs, threads, device, every):
             for i, u in list(waiting.items()):
                 if error := _blocked(u, failed): failed.add(i); del waiting[i]; yield i, 0., error
                 elif len(running) < 2*jobs and all(a in done for a in u.after if a in todo):
-                    f = pool.submit(_work, stamp, recipe, i, u.identity, device, every)
+                    with _interrupts_held(): f = pool.submit(_work, stamp, recipe, i, u.identity, device, every)
                     running[f] = i; del waiting[i]
             for f in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 i = running.pop(f)
@@ -156,7 +177,7 @@ def _pooled(recipe, todo, units, jobs, threads, device, every):
                 (failed if error else done).add(i)
                 yield i, seconds, error
 
-# %% ../nbs/50_batch.ipynb #21576f47
+# %% ../nbs/50_batch.ipynb #1c0a2e65
 def _engine(todo, jobs):
     "How to go through units: in this process, or in a pool if that is worth its start."
     bins = all(isinstance(u.work, Binning) for u in todo.values())
@@ -183,7 +204,7 @@ def run_units(
     left_to_bin = {i for i, u in todo.items() if u.kind == "bin"}
     if not left_to_bin: binned()
     outcomes = _engine(todo, jobs)(recipe, todo, units, min(jobs, len(todo)), threads, device, every)
-    with progress(total=len(todo), desc="units", unit="unit") as bar:
+    with closing(outcomes), progress(total=len(todo), desc="units", unit="unit") as bar:
         for n, (i, seconds, error) in enumerate(outcomes, 1):
             if error: failed[i] = error
             if i in left_to_bin:

@@ -9,12 +9,11 @@ __all__ = ['min_blocks', 'keys', 'run_keys', 'metric_columns', 'compare_columns'
            'score_runs', 'metrics', 'two_sided', 'pairs', 'compare_pairs', 'adjust', 'compare', 'read_table', 'by_cell',
            'evaluate', 'example_predictions', 'example_history', 'example_results']
 
-# %% ../nbs/22_evaluate.ipynb #a909a9b2
+# %% ../nbs/22_evaluate.ipynb #a5c747bf
 import shutil, tempfile
 from itertools import combinations
 from pathlib import Path
 import numpy as np, pandas as pd
-from scipy.stats import false_discovery_control, rankdata
 from .core import InputError, check_columns, log, seed_of, write_csv
 
 # %% ../nbs/22_evaluate.ipynb #ae800f71
@@ -44,12 +43,13 @@ def expressed(
     median = np.median(every)
     return y > median if median == np.min(every) else y >= median
 
-# %% ../nbs/22_evaluate.ipynb #decf7747
+# %% ../nbs/22_evaluate.ipynb #c39c3c82
 def auroc(
     label:np.ndarray, # (genes,) bool
     score:np.ndarray, # (genes,) higher means expressed
 ) -> float: # area under the ROC curve; NaN if there is one class only
     "The chance that a positive is ranked above a negative."
+    from scipy.stats import rankdata                             # a second to import, so only where it is used
     pos, n = label.sum(), len(label)
     if pos in (0, n): return np.nan
     return (rankdata(score)[label].sum() - pos * (pos + 1) / 2) / (pos * (n - pos))
@@ -66,13 +66,14 @@ def average_precision(
     hits, calls = np.cumsum(label[order])[last], np.flatnonzero(last) + 1
     return float((np.diff(hits, prepend=0) * hits / calls).sum() / label.sum())
 
-# %% ../nbs/22_evaluate.ipynb #0ead6e3c
+# %% ../nbs/22_evaluate.ipynb #c67936bd
 def scores(
     y:np.ndarray, # (genes,) observed
     pred:np.ndarray, # (genes,) predicted, on the same scale
     label:np.ndarray, # (genes,) bool, expressed or not
 ) -> dict: # name → number; NaN where a metric is not defined
     "All metrics of one run on one set of genes."
+    from scipy.stats import rankdata
     sse, sst = ((y - pred)**2).sum(), ((y - y.mean())**2).sum()
     return dict(n=len(y), pearson=pearson(y, pred), spearman=pearson(rankdata(y), rankdata(pred)),
                 r2=1 - sse/sst if sst > 0 else np.nan, mse=sse/len(y),
@@ -299,11 +300,12 @@ def compare_pairs(
                     p_block=np.nan if np.isnan(ra - rb) or np.isnan(db).all() else two_sided(db))
     return [row(*pair) for pair in group]
 
-# %% ../nbs/22_evaluate.ipynb #05a1889b
+# %% ../nbs/22_evaluate.ipynb #4527d41c
 def adjust(
     comparisons:pd.DataFrame, # with kind, p, p_block
 ) -> pd.DataFrame: # the same, with q and q_block
     "Benjamini–Hochberg within each kind of comparison; an empty p stays empty and is not counted as a test."
+    from scipy.stats import false_discovery_control
     comparisons = comparisons.assign(q=np.nan, q_block=np.nan)
     for p, q in (("p", "q"), ("p_block", "q_block")):
         for _, tests in comparisons[comparisons[p].notna()].groupby("kind")[p]:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from fastcore.docments import docments
 from chromexpress.cli import COMMANDS, main
-from toy import cli, command, files, not_current, slow_to_read, times, units_of, write_study
+from toy import ENV, cli, command, files, not_current, slow_to_read, times, units_of, write_study
 
 NAMES = "demo new-study simulate prepare run predict units collect report".split()
 OPTIONS = dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed", predict="run cells blind out members jobs device", units="json", prepare="jobs")
@@ -49,6 +49,14 @@ def test_as_a_module_and_as_a_command():
     assert r.returncode == 0 and re.fullmatch(r"chromexpress \d+\.\d+\.\d+\n", r.stdout)
     script = Path(sys.executable).with_name("chromexpress")
     assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout == r.stdout
+
+SLOW = "torch", "scipy.stats", "sklearn", "matplotlib", "papermill", "pyBigWig" # what takes up to a second or more to import
+@pytest.mark.parametrize("module,loads", [("cli", set()), ("study", set()), ("simulate", set()), ("batch", {"torch"})])
+def test_nothing_slow_is_loaded_before_it_is_needed(module, loads):
+    "Help, a template and a simulation start without torch; workers, which all load `batch`, without what only the tables and figures use."
+    code = f"import sys, chromexpress.{module}; print(*[m for m in {SLOW} if m in sys.modules])"
+    r = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV)
+    assert r.returncode == 0 and set(r.stdout.split()) == loads, r.stderr
 
 # new-study
 

@@ -157,6 +157,40 @@ def test_any_hash_seed_and_any_number_of_jobs(pooled):
 @needs_proc
 def test_workers_end_with_a_killed_parent(pooled): assert pooled[2]
 
+# interrupted
+
+CTRL_C = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)               # shells may start what runs beside them without it
+from chromexpress.cli import main
+main(["run", sys.argv[1], "--jobs", "2", "--device", "cpu"])
+"""
+def importing(session): # whether one of its workers has begun to load libraries
+    for i in set(processes(session)) - {str(session)}:
+        try:
+            if "numpy" in Path(f"/proc/{i}/maps").read_text(): return True
+        except OSError: pass                               # it has just ended
+    return False
+
+@needs_proc
+@pytest.mark.parametrize("when,send", [("starting", os.killpg), ("working", os.killpg), ("working", os.kill)],
+                         ids=["while-workers-start", "while-they-work", "this-process-alone"])
+def test_ctrl_c_with_several_jobs_is_one_line(when, send, tmp_path):
+    "Sent to the terminal's processes or to the first alone: status 130, no traceback of any, no worker left, and no wait for a unit."
+    path = write_study(tmp_path, models='["promoter_cnn"]', tables="[models.promoter_cnn]\nepochs = 1000000\npatience = 1000000\n")
+    binned = [f/"bin.unit.json" for c in ("cellA", "cellB") for f in ((tmp_path/"results"/"tracks"/c/m) for m in ("H3K4me3", "H3K27ac"))]
+    p = python(CTRL_C, path)
+    try:
+        wait_for(p, lambda: importing(p.pid) if when == "starting" else all(b.exists() for b in binned))
+        send(p.pid, signal.SIGINT)
+        out, err = p.communicate(timeout=60)
+        assert p.returncode == 130, err
+        assert err.endswith("chromexpress: interrupted; the same command goes on from here.\n")
+        assert [l for l in err.splitlines()[:-1] if not l.startswith("INFO ")] == []
+        assert wait_until(lambda: not processes(p.pid), 15)
+    finally:
+        if processes(p.pid): os.killpg(p.pid, signal.SIGKILL)
+
 # what depends on what
 
 BOTH = "H3K4me3+H3K27ac"

@@ -1,0 +1,144 @@
+"""The whole grid on GM12878 and H1 (ENCODE, hg38): every model on each track and on all seven, in both cells and four folds.
+
+--data is the folder encode_hg38 (genes.tsv, cage.tsv, gm12878/*.narrowPeak, h1/*.narrowPeak) or a tar of it. The tracks are
+binned, then each model is run by itself, then all are evaluated and drawn. It prints what each step took, r of each model with
+its 95 % intervals, and the paired comparisons of models. With --out, an interrupted benchmark goes on where it was: its times
+are then added up. `sum of units` is the time that the finished units say they took, whichever call did them.
+"""
+from common import ROOT, parse, parser, report, units_in_child, watch
+import json, sys, tarfile, tempfile
+from pathlib import Path
+import pandas as pd
+from chromexpress.core import InputError, write_json
+from chromexpress.crossval import grid
+from chromexpress.evaluate import read_table
+from chromexpress.registry import MODELS, load_study
+from chromexpress.units import choose, plan_units, state
+
+STUDY = ROOT/"tests"/"studies"/"encode_hg38.toml"
+quoted = lambda names: json.dumps(list(names))
+
+
+def lay_out(data, out):
+    "Links to the inputs in `out`; a tar is unpacked there."
+    if data.is_file():
+        if not (out/"data").exists():
+            with tempfile.TemporaryDirectory(dir=out) as tmp, tarfile.open(data) as t:
+                t.extractall(tmp, filter="data")
+                Path(tmp).joinpath("unpacked").mkdir()
+                next(Path(tmp).rglob("genes.tsv")).parent.rename(out/"data")
+        data = out/"data"
+    for name in ("genes.tsv", "cage.tsv", "gm12878", "h1"):
+        if not (data/name).exists(): sys.exit(f"{data}: no {name} in it; give the folder encode_hg38, or its tar.")
+        (out/name).unlink(missing_ok=True)
+        (out/name).symlink_to((data/name).resolve())
+
+
+def write_study(out, models, marks, folds):
+    "The study of the tests, with another grid."
+    text = STUDY.read_text().split("[grid]")[0]
+    folds = quoted(folds) if folds else '"all"'
+    (out/"study.toml").write_text(f"{text}[grid]\nmodels = {quoted(models)}\nmarks = {quoted(marks)}\nfolds = {folds}\n")
+    return out/"study.toml"
+
+
+def usable(out, models, marks, folds, asked):
+    "The models that this study has all for; it is said which have not."
+    kept = []
+    for m in models:
+        try: grid(*load_study(write_study(out, [m], marks, folds))); kept.append(m)
+        except InputError as e:
+            if asked: sys.exit(str(e))
+            print(f"{m} is left out: {e}", file=sys.stderr)
+    return kept
+
+
+def size_of(*folders):
+    "Megabytes on disk."
+    return sum(f.stat().st_size for d in folders for f in Path(d).rglob("*") if f.is_file())/1e6
+
+
+def units_of(study, kind, only):
+    "The units of one kind that this part of the grid takes."
+    return [u for u in choose(plan_units(*load_study(study)), only).values() if u.kind == kind]
+
+
+def take(out, step, run, current):
+    "Do a step, unless it is finished and current, and add what it took to what was noted; leaves if it failed or was interrupted."
+    file = out/"benchmark.json"
+    noted = json.loads(file.read_text()) if file.exists() else {}
+    before = noted.get(step, dict(finished=False, calls=0, seconds=0., cpu=0., largest=0., together=0.))
+    if before["finished"] and current: return before
+    m = run()
+    noted[step] = dict(finished=m["status"] == 0, calls=before["calls"] + 1) | {k: before[k] + m[k] for k in ("seconds", "cpu")} \
+        | {k: max(before[k], m[k]) for k in ("largest", "together")}
+    write_json(file, noted)
+    if m["status"]: sys.exit(f"{step} ended with status {m['status']}; with the same --out it goes on where it was.")
+    return noted[step]
+
+
+def costs(study, out, models, a):
+    "A row for each step: what it took, and what it left on disk."
+    rows, results, ran = [], out/"results", []
+    def add(step, run, units=list, pattern=None):
+        def noted(): ran.append(step); return run()
+        m = take(out, step, noted, all(state(u) == "current" for u in units()) if pattern else not ran)
+        done = [u for u in units() if state(u) == "current"]
+        seconds = sum(json.loads(u.marker.read_text())["seconds"] for u in done)
+        disk = size_of(*results.glob(pattern)) if pattern else size_of(results) - sum(r["disk_MB"] for r in rows)
+        rows.append(dict(step=step, calls=m["calls"], units=len(done), wall_s=m["seconds"], cpu_s=m["cpu"], units_s=seconds,
+                         largest_MiB=m["largest"], together_MiB=m["together"], disk_MB=disk))
+    def add_units(step, kind, pattern, **only):
+        only["cells"] = a.cells
+        add(step, lambda: units_in_child(study, kinds=[kind], jobs=a.jobs, only=only), lambda: units_of(study, kind, only), pattern)
+    add_units("prepare", "bin", "tracks")
+    for m in models: add_units(m, "run", f"runs/{m}-*", models=[m])
+    last = ["collect", study] if a.no_report else ["run", study, "--jobs", a.jobs, "--cells", ",".join(a.cells), "--device", "cpu"]
+    add("tables" if a.no_report else "tables and report", lambda: watch([sys.executable, "-m", "chromexpress.cli", *last]))
+    return pd.DataFrame(rows)
+
+
+def r_table(results):
+    "r of every model and set of marks, folds pooled, with both 95 % intervals."
+    t = read_table(results/"metrics.csv", fold="all")
+    t["marks"] = t.marks.where(~t.marks.str.contains("+", regex=False), "all")
+    shown = ["cell", "marks", "model", "n", "pearson", *(f"pearson_{k}" for k in ("low", "high", "block_low", "block_high")), "spearman", "auroc"]
+    return t[shown].sort_values(["cell", "marks", "pearson"], ascending=[True, True, False], ignore_index=True)
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument("--data", required=True, help="the folder encode_hg38, or a tar of it")
+    p.add_argument("--models", nargs="+", help="names of the registry; without it all that this study suffices for")
+    p.add_argument("--folds", nargs="+", help="without it all four")
+    p.add_argument("--cells", nargs="+", default=["gm12878", "h1"])
+    p.add_argument("--marks", nargs="+", default=["each", "all"])
+    p.add_argument("--jobs", type=int, default=1)
+    p.add_argument("--out", help="folder of the study; kept, and gone on with")
+    p.add_argument("--no-report", action="store_true", help="tables, but no figures")
+    a = parse(p, models=["ridge", "activity"], folds=["1"], marks=["DNase", "H3K4me3"], no_report=True)
+    with tempfile.TemporaryDirectory() as tmp:
+        out = Path(a.out or tmp).resolve()
+        out.mkdir(parents=True, exist_ok=True)
+        lay_out(Path(a.data), out)
+        models = usable(out, a.models or list(MODELS), a.marks, a.folds, bool(a.models))
+        cost = costs(write_study(out, models, a.marks, a.folds), out, models, a)
+        r = r_table(out/"results")
+        pairs = read_table(out/"results"/"comparisons.csv", kind="models")
+        pairs["marks"] = pairs.marks_a.where(~pairs.marks_a.str.contains("+", regex=False), "all")
+        pairs = pairs.drop(columns=["kind", "study", "trained_on", "config_a", "config_b", "marks_a", "marks_b"])
+        pairs = pairs[["cell", "marks", *pairs.columns.drop(["cell", "marks"])]]
+    for title, table in dict(cost=cost, r=r, comparisons=pairs).items(): print(f"\n{title}\n{table.round(3).to_string(index=False)}")
+    print()
+    figures = {"models": len(models), "runs": int(cost.units[cost.step.isin(models)].sum()), "jobs": a.jobs}
+    for row in cost.itertuples():
+        figures |= {f"{row.step}: {k}": float(getattr(row, f)) for k, f in {"wall, s": "wall_s", "CPU, s": "cpu_s", "sum of units, s": "units_s",
+            "largest process, MiB": "largest_MiB", "all together, MiB": "together_MiB", "disk, MB": "disk_MB"}.items()}
+    figures |= {"total wall, s": float(cost.wall_s.sum()), "total CPU, s": float(cost.cpu_s.sum()), "total disk, MB": float(cost.disk_MB.sum())}
+    plain = lambda t: json.loads(t.to_json(orient="records", double_precision=6))
+    report(figures, a.json, tables=dict(cost=plain(cost), r=plain(r), comparisons=plain(pairs)))
+
+
+if __name__ == "__main__":
+    try: main()
+    except KeyboardInterrupt: sys.exit(130)
