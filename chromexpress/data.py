@@ -119,16 +119,18 @@ def track_folder(
     "Where the stores of one track are kept."
     return Path(out)/kind/track.cell/track.assay
 
-# %% ../nbs/09_data.ipynb #6945b6c4
+# %% ../nbs/09_data.ipynb #9376ab38
 def log_linear(
     x, # (…, tracks) means
     scales, # scale of each track
 ) -> np.ndarray: # the same; linear tracks as ln(x + 1)
-    "The scale that models see."
-    linear = np.array([s == "linear" for s in scales])
-    return np.where(linear, np.log1p(np.where(linear, x, 0)), x).astype(np.float32)
+    "The scale that models see. Memory: one copy of x."
+    x = np.array(x, np.float32)
+    for i, s in enumerate(scales):
+        if s == "linear": np.log1p(x[..., i], out=x[..., i])
+    return x
 
-# %% ../nbs/09_data.ipynb #46872d55
+# %% ../nbs/09_data.ipynb #601cc009
 def read_signal(
     task:Task, # which run
     need:Need, # windows around the TSS, one of the model's needs
@@ -139,7 +141,8 @@ def read_signal(
     genes, scales = task.study.genes, [t.scale for t in task.tracks]
     x = read_windows(task.folders(), need, task.stores[need], genes, rows)
     if edits is not None: x = apply_edits(x, genes.iloc[rows], need, edits, task.run.marks, scales, task.study.sizes)
-    return log_linear(flip(x, genes.strand.to_numpy()[rows]), scales)
+    x = flip(x, genes.strand.to_numpy()[rows])
+    return log_linear(x, scales)
 
 # %% ../nbs/09_data.ipynb #850e88ca
 def window_inputs(
@@ -219,7 +222,7 @@ def splits_of(
     split[missing & (split != "")] = "unlabelled"
     return split
 
-# %% ../nbs/09_data.ipynb #88a67c06
+# %% ../nbs/09_data.ipynb #f331c6fd
 def impute(
     x:dict, # name → (genes, …, tracks), may hold NaN
     fill:dict|None=None, # name → (tracks,); None: fitted on the rows of `train`
@@ -227,19 +230,19 @@ def impute(
 ): # x without NaN, and fill
     "Replace what was not measured by the mean over training genes."
     if fill is None:
-        fill = {k: _mean_seen(v[train].reshape(-1, v.shape[-1])) for k, v in x.items()}
-    return {k: np.where(np.isnan(v), fill[k], v) for k, v in x.items()}, fill
+        fill = {k: np.array([_mean_seen(v[train, ..., t]) for t in range(v.shape[-1])]) for k, v in x.items()}
+    return {k: np.where(np.isnan(v), fill[k], v) if np.isnan(v).any() else v for k, v in x.items()}, fill
 
 def _mean_seen(x):
-    "The mean of each column over what was measured; 0 where nothing was."
-    sums, seen = np.nan_to_num(x).sum(0, dtype=float), (~np.isnan(x)).sum(0)
-    return np.nan_to_num(sums / np.maximum(seen, 1)).astype(np.float32)
+    "The mean over what was measured; 0 if nothing was."
+    seen = ~np.isnan(x)
+    return np.float32(np.sum(x, dtype=float, where=seen) / max(seen.sum(), 1))
 
-# %% ../nbs/09_data.ipynb #cb3f0c7d
+# %% ../nbs/09_data.ipynb #e50d076b
 def make_data(
     task:Task, # which run
 ) -> Data: # inputs, targets and splits of all genes
-    "All that a run's model is fitted to. Memory: genes × bins × tracks × 4 bytes, twice while it is made."
+    "All that a run's model is fitted to. Memory: genes × bins × tracks × 4 bytes, two to three times while it is made."
     y = targets(task)
     split = splits_of(task, y)
     train = np.flatnonzero(split == "train")

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from .plots import axes, panel, titles
 from .quality import QUARTILES, THIRDS
 
-# %% ../nbs/42_quality_plots.ipynb #b566a7d0
+# %% ../nbs/42_quality_plots.ipynb #68ca28c2
 class_colors = ["#BDBDBD", "#7FB8DA", "#2F7FBF", "#08306B"] # from the lowest class of expression to the highest
 
 def class_legend(
@@ -41,7 +41,7 @@ def tss_profiles(
         ax.add_patch(plt.Rectangle((left + .06, base + .08), .88, .84, fill=False, edgecolor="#CCCCCC", linewidth=.5))
         ax.plot([left + .5]*2, [base + .08, base + .92], color="#CCCCCC", lw=.5, ls=(0, (3, 2)))
         for name, g in lines:
-            ax.plot(left + .5 + .44*g["at"]/end, base + .08 + .8*(g.value - low)/((high - low) or 1), lw=1, color=color.get(name, "#333333"))
+            ax.plot(left + .5 + .44*g["at"]/end, base + .08 + .68*(g.value - low)/((high - low) or 1), lw=1, color=color.get(name, "#333333"))
         ax.annotate(f"{high:.3g}", (left + .08, base + .9), va="top", fontsize=6, color="#555555")
     for i, a in enumerate(assays): ax.annotate(a, (i + .5, len(cells) + .02), ha="center", va="bottom", fontsize=8)
     kb = np.ceil(end/1000)
@@ -140,7 +140,7 @@ def empty_windows(
            f"windows around the TSS, n = {int(frame.n.max()):,} genes")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #1cc13957
+# %% ../nbs/42_quality_plots.ipynb #d564e85f
 @panel("expression-fit")
 def expression_fit_panel(
     frame:pd.DataFrame, # rows of qc.csv whose measure is "expression_fit"
@@ -162,7 +162,9 @@ def expression_fit_panel(
     ax.spines[:].set_visible(False)
     wrong = [c for c in cells if r.loc[c].max() > r.loc[c, c]]
     titles(ax, f"{', '.join(wrong[:4])}: other tracks fit better" if wrong else "Own tracks fit expression best",
-           f"r of what differs between cells, n = {int(frame.n.max()):,} genes,\n{frame.assay.iloc[0].replace('+', ', ')}")
+           f"r of what differs between cells, n = {int(frame.n.max()):,} genes")
+    ax.annotate(f"tracks: {frame.assay.iloc[0].replace('+', ', ')}", (1, 0), (0, -34), xycoords="axes fraction",
+                textcoords="offset points", ha="right", va="top", color="#555555", fontsize=7)
     return ax
 
 # %% ../nbs/42_quality_plots.ipynb #750db824
