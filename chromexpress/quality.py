@@ -86,7 +86,7 @@ def is_one_of(
     plain = lambda s: re.sub(r"[^a-z0-9]", "", s.lower()).replace("h2afz", "h2az")
     return any(plain(assay).startswith(plain(k)) for k in kinds)
 
-# %% ../nbs/24_quality.ipynb #686a54fb
+# %% ../nbs/24_quality.ipynb #a8f1c788
 def tss_peak(
     x, # (genes, bins) signal from 5' to 3', capped
     at, # (bins,) positions, bp
@@ -101,8 +101,8 @@ def tss_peak(
     near, far = np.abs(at) < 1_000, np.abs(at) > np.ceil(at[-1]/1_000)*1_000 - 1_000
     rise = np.nanmean(x[:, near], 1) - np.nanmean(x[:, far], 1)
     excess = (profile - profile[far].mean()).clip(0)
-    z = np.sign(rise[rise != 0 & ~np.isnan(rise)])
-    z = np.nansum(z)/max(np.sqrt((~np.isnan(z)).sum()), 1)
+    signs = np.sign(rise[~np.isnan(rise) & (rise != 0)])
+    z = signs.sum()/max(np.sqrt(len(signs)), 1)
     return dict(tss_fold=over(profile[near].mean(), profile[far].mean()), tss_z=z,
                 tss_position=excess @ at/excess.sum() if excess.sum() > 0 else np.nan) | found
 
