@@ -3,11 +3,14 @@ import json, shutil, tarfile
 from pathlib import Path
 import cooler, numpy as np, pandas as pd, pytest
 from chromexpress.cli import main
+from chromexpress.contact_plots import gene_view
 from chromexpress.contacts import (Cool, _Sums, check_cooler, fit_weights, gap_to, meta_edges, partners_of_cooler, patches, read_meta,
                                    with_edges, write_meta)
 from chromexpress.core import InputError
 from chromexpress.genome import chrom_sizes, read_genes
+from chromexpress.plots import draw, save_figure
 from chromexpress.registry import load_study
+from chromexpress.signal import open_source
 from chromexpress.tracks import table_windows
 
 STUDIES = Path(__file__).parent/"studies"
@@ -141,6 +144,19 @@ def test_patches_of_chr22(chr22, tmp_path):
     for p, tss in zip(x, some.tss):
         start = tss//5000*5000 - 100_000
         np.testing.assert_allclose(p, lib.fetch(f"chr22:{start}-{start + 205_000}"), rtol=1e-6)
+
+def test_a_figure_of_ep300_with_contacts_and_tracks(chr22, data, tmp_path):
+    cool, genes = chr22
+    edges = partners_of_cooler(cool, genes, check_cooler(cool, chrom_sizes("hg38"), ["chr22"], "hg38"), farthest=600_000)
+    peaks = "encode_hg38/gm12878/H3K27ac.narrowPeak"                          # of another cell: there are no tracks of K562 on hg38
+    with tarfile.open(data/"encode_hg38.tar.xz") as t: t.extract(peaks, tmp_path, filter="data")
+    source = open_source(tmp_path/peaks, chrom_sizes("hg38"), ["chr22"])
+    view = gene_view("EP300", genes, edges, chrom_sizes("hg38"), {"GM12878 H3K27ac": source})
+    svg = save_figure(draw("gene-contacts", view), view, tmp_path/"EP300-gene-contacts").read_text()
+    assert "EP300 →" in svg and "← RANGAP1" in svg and "GM12878 H3K27ac" in svg and "8 partners with their scores" in svg
+    tss = view[view.part == "tss"].start.iloc[0]
+    at_tss = view[(view.part == "track") & (view.end > tss - 2_000) & (view.start < tss + 2_000)]
+    assert at_tss.value.max() > 5*view[view.part == "track"].value.mean()
 
 def test_the_published_table_is_read_and_written_to_the_byte(data, tmp_path):
     with tarfile.open(data/"e003_demo.tar.xz") as t: t.extract("e003_demo/demo_meta.csv", tmp_path, filter="data")
