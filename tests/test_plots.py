@@ -4,6 +4,8 @@ from pathlib import Path
 import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, papermill, pytest
+from chromexpress.contact_plots import VIEW, gene_view
+from chromexpress.contacts import EDGES
 from chromexpress.core import InputError
 from chromexpress.evaluate import read_table
 from chromexpress.findings import TABLES, example_findings, write_findings
@@ -16,6 +18,16 @@ analysis = Path(__file__).parents[1]/"nbs"/"analysis"
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory): return example_findings(tmp_path_factory.mktemp("results"), cells=2, genes=300, groups=dict(ESC=["E003"]))
+
+class Ramp: # a signal that is the position in Mb
+    def read(self, chrom, start, end): return np.arange(start, end, dtype=np.float32)/1e6
+
+def contacts_of(gene, **tracks): # two genes of chr8; MYC has three partners here, and one on chr2
+    genes = pd.DataFrame(dict(gene_id=["MYC", "near"], chrom="chr8", start=[1_000_000, 1_150_000], end=[1_006_000, 1_180_000],
+                              strand=["+", "-"], tss=[1_000_000, 1_179_999]))
+    edges = [("chr8", 1_400_000, 1_405_000, 4.2), ("chr8", 1_390_000, 1_395_000, 3.), ("chr8", 830_000, 838_000, 2.5), ("chr2", 5, 9, 2.)]
+    edges = pd.DataFrame([("MYC", *e) for e in edges], columns=EDGES)
+    return gene_view(gene, genes, edges, dict(chr2=9_999, chr8=1_420_000), tracks or dict(H3K27ac=Ramp()), margin=.1, bins=50)
 
 @pytest.fixture(scope="module")
 def frames(out):
@@ -31,7 +43,7 @@ def frames(out):
     t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
-    return qc | {"heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
+    return qc | {"gene-contacts": contacts_of("MYC"), "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap), "gain": of("gains", cell="E003"),
             "calibration": of("calibration", cell="E003", model="ridge", marks=roadmap).assign(unit="log2(RPKM + 1)"),
             "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
@@ -187,6 +199,19 @@ def test_quality_panels_say_what_the_table_says(frames):
     assert "all genes" in words(draw("tss-profiles", alone))
     r = words(draw("track-correlation", frames["track-correlation"]))
     assert r.count("0.7") == 2 and r.count("0.9") == 2
+
+def test_a_gene_with_its_contacts():
+    v = contacts_of("MYC")
+    assert list(v) == VIEW and v.part.value_counts().to_dict() == dict(stretch=1, tss=1, partner=3, gene=2, track=50)
+    assert v[v.part == "stretch"][["start", "end", "value"]].values.tolist() == [[772_500, 1_420_000, 1.]]   # 10 % more, within the chromosome
+    bins = v[v.part == "track"]
+    assert bins.start.iloc[0] == 772_500 and bins.end.iloc[-1] == 1_420_000 and (bins.start.iloc[1:].values == bins.end.iloc[:-1].values).all()
+    np.testing.assert_allclose(bins.value, (bins.start + bins.end - 1)/2e6, rtol=1e-5)
+    w = words(draw("gene-contacts", v))
+    assert {"MYC →", "← near", "2.5", "3 to 4.2 (2)", "H3K27ac", "chr8, Mb", "MYC and its partners"} <= set(w)
+    assert "3 partners with their scores, 1 on other chromosomes; n = 2 genes in view; each track from 0 to the value written in it" in w
+    none = words(draw("gene-contacts", contacts_of("near")))
+    assert any(x.startswith("0 partners with their scores; n = 1 gene in view") for x in none)
 
 def test_names_of_marks():
     assert marks_label("H3K4me3", roadmap) == "H3K4me3" and marks_label(roadmap, roadmap) == "all 7 marks"

@@ -1,10 +1,16 @@
-"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal on hg19, tables of K562 and H1."
+"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal on hg19, tables of K562 and H1, contacts."
 import json, shutil, tarfile
 from pathlib import Path
-import numpy as np, pandas as pd, pytest
+import cooler, numpy as np, pandas as pd, pytest
 from chromexpress.cli import main
+from chromexpress.contact_plots import gene_view
+from chromexpress.contacts import (Cool, _Sums, check_cooler, fit_weights, gap_to, meta_edges, partners_of_cooler, patches, read_meta,
+                                   with_edges, write_meta)
 from chromexpress.core import InputError
+from chromexpress.genome import chrom_sizes, read_genes
+from chromexpress.plots import draw, save_figure
 from chromexpress.registry import load_study
+from chromexpress.signal import open_source
 from chromexpress.tracks import table_windows
 
 STUDIES = Path(__file__).parent/"studies"
@@ -99,3 +105,73 @@ def test_the_tables_do_not_reach_40_kb(deepdiff, tmp_path):
     wide.write_text(deepdiff.read_text() + "window = 40000\n")
     with pytest.raises(InputError, match=r"\[models.promoter_cnn\] with \[tables\] E123, E003: needs 40,000 bp .* 200 bins of 100 bp"):
         load_study(wide)
+
+# contacts
+
+@pytest.fixture(scope="module")
+def chr22(data): # K562 Hi-C of chr22 at 5 kb, and its 462 genes: their symbols are unique, three of them share an Ensembl id
+    genes = read_genes(data/"k562_chr22"/"genes.hg38.tsv.gz", chrom_sizes("hg38"), dict(gene_id="symbol"), tss_base=0)
+    return Cool(data/"k562_chr22"/"K562.hg38.chr22.5kb.cool", 5_000), genes
+
+def test_partners_of_the_genes_of_chr22(chr22):
+    cool, genes = chr22
+    weights = check_cooler(cool, chrom_sizes("hg38"), ["chr22"], "hg38")
+    assert len(genes) == 462 and np.isfinite(weights).sum() == 6608
+    masked = set(genes.gene_id[np.isnan(weights[genes.tss//5000])])
+    raw = partners_of_cooler(cool, genes, kind="raw")
+    oe = partners_of_cooler(cool, genes, weights)
+    assert len(masked) == 17 and set(oe.gene_id) == set(genes.gene_id) - masked and raw.gene_id.nunique() == 454
+    for e in (raw, oe):
+        size, score = e.groupby("gene_id").size(), e.groupby("gene_id").score
+        assert size.max() == 8 and (score.diff().dropna() <= 0).all() and len(e) == size.sum() and not e.duplicated(["gene_id", "start"]).any()
+        tss = e.gene_id.map(genes.set_index("gene_id").tss)
+        assert gap_to(tss, e.start, e.end).min() >= 20_000 and gap_to(tss, e.start, e.end).max() <= 1_000_000
+    assert np.isfinite(weights[oe.start//5000]).all()
+    tss = genes.set_index("gene_id").tss                                      # one gene against the library's own matrix
+    row = cooler.Cooler(str(cool.path)).matrix(balance=False).fetch(f"chr22:{tss['EP300']}-{tss['EP300'] + 1}", "chr22")[0].astype(float)
+    row[gap_to(tss["EP300"], 5000*np.arange(10164), 5000*np.arange(1, 10165)) < 20_000] = 0
+    assert raw[raw.gene_id == "EP300"].score.tolist() == np.sort(row)[::-1][:8].tolist()
+    near = lambda e: gap_to(e.gene_id.map(tss), e.start, e.end).mean()
+    assert near(oe) > 3*near(raw)                                             # raw counts fade with distance
+
+def test_the_map_of_chr22_is_of_hg38_whatever_its_header_says(chr22, tmp_path):
+    cool, _ = chr22
+    assert fit_weights(_Sums(cool, "weight"))["multiply"] < 1e-6 and fit_weights(_Sums(cool, "weight"))["divide"] > 1
+    i, j, count = (np.concatenate(x) for x in zip(*cool.pixels()))
+    bins = cooler.binnify(pd.Series({"chr22": chrom_sizes("hg19")["chr22"]}), 5_000)
+    cooler.create_cooler(str(tmp_path/"as19.cool"), bins, pd.DataFrame(dict(bin1_id=i, bin2_id=j, count=count.astype(int))))
+    with pytest.raises(InputError, match=r"in gaps of hg19, the first at chr22:10570000-10575000; .* look like hg38"):
+        check_cooler(Cool(tmp_path/"as19.cool", 5_000), chrom_sizes("hg19"), ["chr22"], "hg19", "raw")
+
+def test_patches_of_chr22(chr22, tmp_path):
+    cool, genes = chr22
+    weights = check_cooler(cool, chrom_sizes("hg38"), ["chr22"], "hg38")
+    some = genes.iloc[::40]
+    x = patches(cool, some, 205_000, weights, "balanced", tmp_path/"x.npy")
+    lib = cooler.Cooler(str(cool.path)).matrix(balance=True)
+    for p, tss in zip(x, some.tss):
+        start = tss//5000*5000 - 100_000
+        np.testing.assert_allclose(p, lib.fetch(f"chr22:{start}-{start + 205_000}"), rtol=1e-6)
+
+def test_a_figure_of_ep300_with_contacts_and_tracks(chr22, data, tmp_path):
+    cool, genes = chr22
+    edges = partners_of_cooler(cool, genes, check_cooler(cool, chrom_sizes("hg38"), ["chr22"], "hg38"), farthest=600_000)
+    peaks = "encode_hg38/gm12878/H3K27ac.narrowPeak"                          # of another cell: there are no tracks of K562 on hg38
+    with tarfile.open(data/"encode_hg38.tar.xz") as t: t.extract(peaks, tmp_path, filter="data")
+    source = open_source(tmp_path/peaks, chrom_sizes("hg38"), ["chr22"])
+    view = gene_view("EP300", genes, edges, chrom_sizes("hg38"), {"GM12878 H3K27ac": source})
+    svg = save_figure(draw("gene-contacts", view), view, tmp_path/"EP300-gene-contacts").read_text()
+    assert "EP300 →" in svg and "← RANGAP1" in svg and "GM12878 H3K27ac" in svg and "8 partners with their scores" in svg
+    tss = view[view.part == "tss"].start.iloc[0]
+    at_tss = view[(view.part == "track") & (view.end > tss - 2_000) & (view.start < tss + 2_000)]
+    assert at_tss.value.max() > 5*view[view.part == "track"].value.mean()
+
+def test_the_published_table_is_read_and_written_to_the_byte(data, tmp_path):
+    with tarfile.open(data/"e003_demo.tar.xz") as t: t.extract("e003_demo/demo_meta.csv", tmp_path, filter="data")
+    file = tmp_path/"e003_demo"/"demo_meta.csv"
+    meta = read_meta(file)
+    edges = meta_edges(meta)
+    assert len(meta) == 100 and (meta.neighbors == "").sum() == 11 and len(edges) == 580
+    assert edges.score.min() > 1.5 and (edges.end - edges.start).max() <= 40_000 and edges.groupby("gene_id").size().max() == 8
+    write_meta(tmp_path/"again.csv", with_edges(meta.assign(neighbors="", scores=""), edges))
+    assert (tmp_path/"again.csv").read_bytes() == file.read_bytes()
