@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from chromexpress.apply import track_differences
 from chromexpress.core import InputError, Problems
-from chromexpress.reads import Aligned, ReadDepth, depth_of, drop_copies, open_reads, place, read_tags, sample, shares
+from chromexpress.reads import Aligned, sample, shares
+from chromexpress.registry import load_study
 from chromexpress.signal import Reads, bin_signal, open_source, running_integral
 from chromexpress.study import parse_study
 from chromexpress.tracks import INTEGRAL, Need, Track, fill
@@ -414,3 +415,27 @@ def test_without_pysam_the_message_names_the_extra(tmp_path, monkeypatch):
     bam = write_bam(tmp_path/"x.bam", [("chr1", 100, 0, 60, "10M")])
     monkeypatch.setitem(__import__("sys").modules, "pysam", None)
     with pytest.raises(InputError, match=r"needs pysam; install it with pip install 'chromexpress\[reads\]'"): steps(bam)
+
+def test_an_index_is_no_file_of_reads_and_a_bam_without_reads_has_no_signal(tmp_path):
+    bam = write_bam(tmp_path/"x.bam", [("chr1", 100, UNMAPPED, 0, "10M")])
+    genes = pd.DataFrame(dict(gene_id=["a"], chrom=["chr1"], tss=[500], strand=["+"]))
+    for reads, message in ((Reads(), "no signal in any of 1 windows"), (Reads(normalise="rpm"), "no read counts")):
+        with pytest.raises(InputError, match=rf"x\.bam: {message}"):
+            fill(Track("c", "m", bam, reads=reads), [Need(100, 10)], genes, SIZES, tmp_path/"out", {})
+    with pytest.raises(InputError, match="not a BAM file"): open_source(bam + ".bai", SIZES, ["chr1"], "bam")
+
+def test_another_assembly_is_refused_before_work_starts(tmp_path):
+    from chromexpress.genome import ASSEMBLIES
+    path = with_reads(tmp_path, '{path = "k4.bam", control = "input.bam"}')
+    write_bam(tmp_path/"k4.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg19"])
+    write_bam(tmp_path/"input.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg38"])
+    with pytest.raises(InputError, match=r"input\.bam: .*chr9 is 138394717 bp long in its header.*looks like hg38"): load_study(path)
+    write_bam(tmp_path/"input.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg19"])
+    assert load_study(path)[0].tracks["cellA"]["H3K4me3"].scale == "log"
+
+def test_a_study_that_fails_on_a_wrong_line_is_one_line_and_status_2(tmp_path, capsys):
+    path = with_reads(tmp_path, '{path = "k4.tagAlign.gz"}')
+    (tmp_path/"k4.tagAlign.gz").write_bytes(gzip.compress((GOOD + "chr1\t7\t3\tN\t0\t+\n").encode()))
+    assert cli("prepare", path) != 0
+    said = capsys.readouterr().err
+    assert "k4.tagAlign.gz, line 2:" in said and "Traceback" not in said
