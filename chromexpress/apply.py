@@ -231,7 +231,7 @@ def binning_of(
     "The binning that applying runs to a study takes; what a worker process plans."
     return plan_application(path, folders, cells).units
 
-# %% ../nbs/25_apply.ipynb #eabef84e
+# %% ../nbs/25_apply.ipynb #0291d566
 def track_differences(
     track, # a tracks.Track of the new study
     then:dict, # what was noted of it in training: kind, scale, uncovered
@@ -245,7 +245,9 @@ def track_differences(
         said.append(f"{where}: its format is {kind}, in training it was {then['kind']}.")
     if track.uncovered != then["uncovered"]:
         said.append(f"{where}: uncovered is {track.uncovered}, in training it was {then['uncovered']}.")
-    return said
+    now, before = track.treatment or {}, then.get("reads", {})
+    other = [f"{k} is {v!r}, in training it was {before[k]!r}" for k, v in now.items() if k in before and before[k] != v]
+    return said + ([f"{where}: of its reads, {'; '.join(other)}."] if other else [])
 
 # %% ../nbs/25_apply.ipynb #8873c522
 def genes_seen(

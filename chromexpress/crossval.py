@@ -98,7 +98,7 @@ def signal_levels(
     x = [read_windows([f], whole, task.stores[need], genes, rows).astype(float) for f in task.folders()]
     return [float(v[~np.isnan(v)].mean()) if (~np.isnan(v)).any() else None for v in x]
 
-# %% ../nbs/21_crossval.ipynb #dab84480
+# %% ../nbs/21_crossval.ipynb #c2f46b1f
 def _plugin_of(model):
     "The file or module outside of this package that a model comes from; None if there is none."
     functions = [model.options, model.needs, model.inputs, model.fit, model.predict, model.network, model.profile]
@@ -113,7 +113,7 @@ def describe(
     "What has to be known of a run's inputs and target to apply it elsewhere."
     study, e = task.study, task.study.expression_table
     tracks = [dict(assay=t.assay, kind=t.format, scale=t.scale, uncovered=t.uncovered, level=level)
-              for t, level in zip(task.tracks, signal_levels(task, rows))]
+              | (dict(reads=t.treatment) if t.reads else {}) for t, level in zip(task.tracks, signal_levels(task, rows))]
     needs, profile = task.model.needs(task.options), None
     if task.model.profile:
         name, need = task.model.profile(task.options)

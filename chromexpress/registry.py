@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'check_needs', 'check_inputs', 'load_study']
 
-# %% ../nbs/19_registry.ipynb #73b0accc
+# %% ../nbs/19_registry.ipynb #65e2f7aa
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,6 +17,7 @@ from .genome import some
 from .nested import nested
 from .profile_cnn import profile_cnn
 from .promoter_cnn import promoter_cnn
+from .reads import open_bam
 from .signal import BigWig, open_source, source_kind
 from .study import Study, parse_study
 from .tracks import table_lacks
@@ -143,21 +144,23 @@ def mark_sets(
     for m in marks: sets += each if m == "each" else every if m == "all" else [(m,) if isinstance(m, str) else m]
     return list(dict.fromkeys(tuple(a for a in assays if a in s) for s in sets if set(s) <= set(assays)))
 
-# %% ../nbs/19_registry.ipynb #6c0f4e9c
+# %% ../nbs/19_registry.ipynb #d4dc074c
 def check_tracks(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
 ):
-    "Open every bigWig of a study and, if the genes are known, check its header."
+    "Open every bigWig and BAM of a study and, if the genes are known, check its header."
     used, muted = list(dict.fromkeys(study.genes.chrom)) if "genes" in study.__dict__ else [], log.disabled
     log.disabled = True                                          # what is no error is said when the track is binned
     try:
         for t in [t for table in (study.tracks, study.profiles) for cell in table.values() for t in cell.values()]:
             with problems.gather():
-                if t.table is not None or not Path(t.path).exists(): continue
-                if source_kind(t.path, t.kind) != "bigwig": continue
-                if used: open_source(t.path, study.sizes, used, t.kind)
-                else: BigWig(t.path)
+                if t.table is not None: continue
+                control = t.reads.control if t.reads and t.reads.control else ""
+                for path, kind in [(t.path, t.kind)] + [(control, "bam")]*control.lower().endswith(".bam"):
+                    if not Path(path).exists() or (k := source_kind(path, kind)) not in ("bigwig", "bam"): continue
+                    if used: open_source(path, study.sizes, used, kind)
+                    else: (open_bam if k == "bam" else BigWig)(path)
     finally: log.disabled = muted
 
 # %% ../nbs/19_registry.ipynb #6037fe27

@@ -6,15 +6,15 @@
 __all__ = ['SCALES', 'WIDE', 'INTEGRAL', 'Track', 'Need', 'serves', 'plan', 'store_paths', 'is_current', 'regions_of', 'fill',
            'check_signal', 'pool', 'read_windows', 'flip', 'table_lacks', 'table_windows', 'apply_edits']
 
-# %% ../nbs/03_tracks.ipynb #ed27c54d
+# %% ../nbs/03_tracks.ipynb #4ed2d8e7
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, check_columns, log, write_json, write_npy
 from .genome import some, tss_windows
-from .signal import (Binned, GeneTable, bin_signal, integral_means, open_source, read_gene_table,
-                                 running_integral, source_kind)
+from .signal import (OF_READS, Binned, GeneTable, Reads, bin_signal, integral_means, open_source,
+                                 read_gene_table, running_integral, source_kind)
 
 # %% ../nbs/03_tracks.ipynb #f885e925
 SCALES = pd.DataFrame(
@@ -24,7 +24,7 @@ SCALES = pd.DataFrame(
      ("fraction", "skip", 0., 0., 1., "share of reads, as in methylation")],
     columns=["scale", "uncovered", "background", "low", "high", "for"]).set_index("scale")
 
-# %% ../nbs/03_tracks.ipynb #c479252d
+# %% ../nbs/03_tracks.ipynb #7a523f65
 @dataclass(frozen=True)
 class Track:
     "One assay in one cell: a file, and what its numbers mean. Raises: InputError for an unknown scale."
@@ -32,21 +32,37 @@ class Track:
     assay:str # histone mark or other assay
     path:str # a source of `signal.open_source`
     kind:str|None=None # the format, if the file's name does not tell it
-    scale:str="linear" # one of SCALES
+    scale:str|None=None # one of SCALES; None: "log" for a log2 ratio of reads, or else "linear"
     uncovered:float|str|None=None # what an uncovered base counts as, or "skip"; None: as usual for the scale
     row:int=0 # which track of a folder of arrays
     table:GeneTable|None=None # if it is a column of a table of genes and bins; `path` is then the first of its files
+    reads:Reads|None=None # how aligned reads become a track; None: depth, if the file holds reads
     def __post_init__(self):
         where, u = f"[tracks.{self.cell}] {self.assay}", self.uncovered
+        if self.scale is None: object.__setattr__(self, "scale", self.reads.scale if self.reads else "linear")
         if self.scale not in SCALES.index:
             raise InputError(f"{where}: scale {self.scale!r} is none of {', '.join(SCALES.index)}.")
         if u is None: object.__setattr__(self, "uncovered", SCALES.uncovered[self.scale])
         elif u != "skip" and (isinstance(u, (str, bool)) or not np.isfinite(u)):
             raise InputError(f"{where}: uncovered = {u!r} is neither a number nor \"skip\".")
+        try: kind = self.format
+        except InputError: return                                # said when it is opened
+        if kind not in OF_READS and not self.reads: return
+        if kind not in OF_READS: raise InputError(f"{where}: options of reads, but the format is {kind}.")
+        if not self.reads: object.__setattr__(self, "reads", Reads())
+        if self.scale != self.reads.scale:
+            made = "a log2 ratio of reads" if self.reads.scale == "log" else "a depth of reads"
+            raise InputError(f"{where}: scale = {self.scale!r}, but {made} is {self.reads.scale!r}; leave scale out.")
 
     @property
     def format(self): # one of signal.KINDS, or "table"
         return "table" if self.table is not None else source_kind(self.path, self.kind)
+
+    @property
+    def treatment(self): # options of reads that change what the numbers mean; None if it is not made of reads
+        if not self.reads: return None
+        o = asdict(self.reads)
+        return {k: v for k, v in o.items() if k != "seed" and "size" not in k} | dict(control=o["control"] is not None)
 
 # %% ../nbs/03_tracks.ipynb #ab77e75d
 @dataclass(frozen=True, order=True)
@@ -120,7 +136,7 @@ def regions_of(
     if need.regions not in (others or {}): raise InputError(f"no regions named {need.regions!r} in this study.")
     return check_columns(others[need.regions], ["gene_id", "chrom", "start", "end"], need.regions)
 
-# %% ../nbs/03_tracks.ipynb #93397c31
+# %% ../nbs/03_tracks.ipynb #5d2ed4d8
 def fill(
     track:Track, # what to bin
     stores, # Needs, or INTEGRAL; those that are current are left alone
@@ -137,7 +153,8 @@ def fill(
     if track.table is not None: return _fill_from_table(track, todo, genes, folder, made_from)
     windows = {s: regions_of(s, genes, others) for s in todo if s != INTEGRAL}
     used = list(dict.fromkeys(c for r in windows.values() for c in r.chrom)) or list(dict.fromkeys(genes.chrom))
-    source, desc = open_source(track.path, sizes, used, track.kind, track.row), f"{track.cell} {track.assay}"
+    source = open_source(track.path, sizes, used, track.kind, track.row, track.reads)
+    desc = f"{track.cell} {track.assay}"
     if windows: _fill_windows(track, windows, source, sizes, folder, made_from, desc)
     if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from)
     return [getattr(s, "key", s) for s in todo]
@@ -159,7 +176,7 @@ def check_signal(
                          f"{track.assay} is {track.scale!r}; give the scale that these numbers have "
                          f"({', '.join(SCALES.index)}).")
 
-# %% ../nbs/03_tracks.ipynb #745eaf6b
+# %% ../nbs/03_tracks.ipynb #78270f4e
 def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
     "Bin the windows of several stores in one pass, and write each with its sidecar."
     every = pd.concat(windows.values(), ignore_index=True)
@@ -168,10 +185,10 @@ def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
     check_signal(track, b.values, len(every))
     row = 0
     for s, r in windows.items():
-        _write_store(track, s, b, row, row + len(r), folder, made_from, desc)
+        _write_store(track, s, b, row, row + len(r), folder, made_from, desc, getattr(source, "done", None))
         row += len(r)
 
-def _write_store(track, store, b, start, end, folder, made_from, desc):
+def _write_store(track, store, b, start, end, folder, made_from, desc, done=None):
     "Write rows `start` to `end` of what was binned as a store, and its sidecar."
     path, side = store_paths(folder, store)
     side.unlink(missing_ok=True)
@@ -185,19 +202,20 @@ def _write_store(track, store, b, start, end, folder, made_from, desc):
         counts = "0" if b.covered is None else "not measured"
         log.info(f"{desc}: {n['windows_outside']} windows of {store.key} leave their chromosome, "
                  f"by {n['bases_outside']:,} bases in all; these count as {counts}.")
-    write_json(side, _about(track) | dict(regions=end - start, bin=store.bin, window=store.window) | n
+    write_json(side, _about(track, done) | dict(regions=end - start, bin=store.bin, window=store.window) | n
                | dict(source=str(track.path), made_from=made_from))
 
-def _about(track):
-    "What every sidecar says of its track."
-    return dict(cell=track.cell, assay=track.assay, scale=track.scale, uncovered=track.uncovered)
+def _about(track, done):
+    "What every sidecar says of its track, and of what was done to reads."
+    about = dict(cell=track.cell, assay=track.assay, scale=track.scale, uncovered=track.uncovered)
+    return about | (dict(reads=done) if done else {})
 
 def _largest(b):
     "The largest absolute bin of each region."
     x = np.abs(np.nan_to_num(b.values.ravel()))
     return np.maximum.reduceat(x, b.offsets[:-1]) if len(x) else np.zeros(0)
 
-# %% ../nbs/03_tracks.ipynb #41014625
+# %% ../nbs/03_tracks.ipynb #458bea94
 def _fill_integral(track, chroms, source, sizes, folder, made_from):
     "Write the running integrals of the chromosomes in use, and their sidecar."
     path, side = store_paths(folder, INTEGRAL)
@@ -209,7 +227,8 @@ def _fill_integral(track, chroms, source, sizes, folder, made_from):
             write_npy(path/f"{c}.{what}.at.npy", at); write_npy(path/f"{c}.{what}.sum.npy", sums)
             if what == "signal": total += np.abs(np.diff(sums)).sum()
     check_signal(track, np.array([total]) if track.scale != "fraction" else np.array([min(total, 1)]), len(chroms))
-    write_json(side, _about(track) | dict(chroms=list(chroms), source=str(track.path), made_from=made_from))
+    write_json(side, _about(track, getattr(source, "done", None))
+               | dict(chroms=list(chroms), source=str(track.path), made_from=made_from))
 
 # %% ../nbs/03_tracks.ipynb #33c24d47
 def pool(

@@ -7,7 +7,7 @@ __all__ = ['BIN_CODE', 'RUN_CODE', 'CHECKED', 'WHOLE', 'code_version', 'model_co
            'Binning', 'genes_digest', 'track_identity', 'checked', 'bin_units', 'run_unit', 'plan_binning',
            'plan_units', 'choose', 'check_targets', 'do_unit', 'filled']
 
-# %% ../nbs/23_units.ipynb #e9504e73
+# %% ../nbs/23_units.ipynb #c3a170ec
 import ast, importlib, inspect, json, time
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -15,6 +15,7 @@ from pathlib import Path
 from .core import InputError, digest, file_digest, write_csv, write_json
 from .crossval import execute, grid, narrow, needs_of
 from .data import Task, track_folder
+from .signal import OF_READS
 from .study import Study
 from .tracks import INTEGRAL, Need, Track, fill, is_current, serves, store_paths
 
@@ -115,7 +116,7 @@ def genes_digest(
     table = study.genes[["gene_id", "chrom", "tss", "strand"]]
     return digest([table.to_csv(index=False), {c: study.sizes[c] for c in dict.fromkeys(table.chrom)}], 12)
 
-# %% ../nbs/23_units.ipynb #a46179e6
+# %% ../nbs/23_units.ipynb #4f560375
 def track_identity(
     study:Study, # whose genes and assembly
     track:Track, # one track
@@ -124,19 +125,30 @@ def track_identity(
     "What the stores of a track are made from."
     return _source_identity(track, cache) | dict(scale=track.scale, uncovered=track.uncovered, row=track.row,
                                                  assembly=study.assembly, genes=genes_digest(study),
-                                                 code=code_version(*BIN_CODE))
+                                                 code=code_version(*BIN_CODE, *_more_code(track)))
+
+def _more_code(track):
+    "The module that makes a track of reads, if it is one."
+    return ("chromexpress.reads",) if track.reads else ()
 
 def _source_identity(track, cache):
     "The content of a track's file, or of the files of its table, and how it is read."
     t = track.table
-    if t is None: return dict(source=file_digest(track.path, cache), kind=track.format)
+    if t is None:
+        found = dict(source=file_digest(track.path, cache), kind=track.format)
+        return found | (dict(reads=_reads_identity(track.reads, cache)) if track.reads else {})
     reading = dict(bin=t.bin, bins=t.bins, id=t.id, id_pattern=t.id_pattern, number=t.number, columns=list(t.columns),
                    oriented=t.oriented)
     return dict(source=[file_digest(f, cache) for f in t.files], kind="table", table=reading)
 
-# %% ../nbs/23_units.ipynb #d483bc94
+def _reads_identity(reads, cache):
+    "The options of reads, and the content of the control."
+    o = asdict(reads)
+    return o if o["control"] is None else o | dict(control=file_digest(o["control"], cache))
+
+# %% ../nbs/23_units.ipynb #f736f6a7
 CHECKED = Need(10_000, 100) # what quality control looks at
-WHOLE = ("bigwig", "bedgraph", "narrowpeak") # kinds of sources that cover the whole genome
+WHOLE = ("bigwig", "bedgraph", "narrowpeak", *OF_READS) # kinds of sources that cover the whole genome
 
 def checked(
     track:Track, # what is binned

@@ -1,7 +1,8 @@
-"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal on hg19, tables of K562 and H1, contacts."
+"Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal and reads on hg19, tables of K562 and H1, contacts."
 import json, shutil, tarfile
 from pathlib import Path
 import cooler, numpy as np, pandas as pd, pytest
+from scipy.stats import spearmanr
 from chromexpress.cli import main
 from chromexpress.contact_plots import gene_view
 from chromexpress.contacts import (Cool, _Sums, check_cooler, fit_weights, gap_to, meta_edges, partners_of_cooler, patches, read_meta,
@@ -175,3 +176,49 @@ def test_the_published_table_is_read_and_written_to_the_byte(data, tmp_path):
     assert edges.score.min() > 1.5 and (edges.end - edges.start).max() <= 40_000 and edges.groupby("gene_id").size().max() == 8
     write_meta(tmp_path/"again.csv", with_edges(meta.assign(neighbors="", scores=""), edges))
     assert (tmp_path/"again.csv").read_bytes() == file.read_bytes()
+
+# aligned reads, a region of a library
+
+@pytest.fixture(scope="module")
+def reads(data, tmp_path_factory): # the study of K562's reads, binned
+    pytest.importorskip("pysam", reason="the extra `reads` is not installed")
+    folder = tmp_path_factory.mktemp("reads")
+    for f in ("roadmap_genes.tsv.gz", "roadmap_rpkm.tsv.gz", "k562_reads_chr1"): (folder/f).symlink_to(data.resolve()/f)
+    study = Path(shutil.copy(STUDIES/"k562_reads.toml", folder))
+    main(["prepare", str(study)])
+    return study
+
+def test_reads_around_the_tss_follow_expression(reads):
+    "35 genes have their TSS within the region; H3K4me3 within 1 kb of it, H3K36me3 over 10 kb downstream."
+    study, _ = load_study(reads)
+    minus, tss = (study.genes.strand == "-").to_numpy(), study.genes.tss
+    inside = ((study.genes.chrom == "chr1") & tss.between(22_520_000, 24_980_000)).to_numpy()
+    for cell, bounds in dict(K562=(.7, .75), over_input=(.65, .7)).items():
+        y = study.y(cell)
+        good = inside & np.isfinite(y)
+        assert good.sum() == 35
+        for mark, place, bound in zip(("H3K4me3", "H3K36me3"), (slice(90, 110), slice(100, 200)), bounds):
+            x = np.load(reads.parent/"results"/"tracks"/cell/mark/"tss-w20000-b100.npy")
+            assert x.shape == (len(tss), 200) and not x[study.genes.chrom != "chr1"].any()
+            x[minus] = x[minus, ::-1]
+            assert spearmanr(x[good, place].mean(axis=1), y[good])[0] > bound, (cell, mark)
+
+def test_the_reads_that_count_are_in_the_sidecar(reads):
+    side = lambda cell: json.loads((reads.parent/"results"/"tracks"/cell/"H3K4me3"/"tss-w20000-b100.json").read_text())
+    assert side("K562")["scale"] == "linear" and side("over_input")["scale"] == "log"
+    assert side("K562")["reads"]["chromosomes"] == {"chr1": dict(counted=50_166, records=50_340, unmapped=174)}
+    assert side("over_input")["reads"]["control_reads"]["chromosomes"]["chr1"]["counted"] == 38_276
+
+def test_depth_is_that_of_every_aligned_base(data):
+    pysam, path, start, end = pytest.importorskip("pysam"), data/"k562_reads_chr1"/"K562_Input.bam", 22_490_000, 25_010_000
+    by_hand = np.zeros(end - start)
+    with pysam.AlignmentFile(str(path)) as bam:
+        for r in bam:
+            if not r.is_unmapped: by_hand[r.reference_start - start:r.reference_end - start] += 1
+    assert (open_source(path, chrom_sizes("hg19"), ["chr1"]).read("chr1", start, end) == by_hand).all() and by_hand.sum() > 4e6
+
+def test_a_wrong_length_of_a_chromosome_without_reads_is_a_warning(data, hear, caplog):
+    source = open_source(data/"k562_reads_chr1"/"K562_Input.bam", chrom_sizes("hg19"), ["chr1", "chr2"])
+    assert source.names == {"chr1": "chr1"} and "chr2 of another length in its header than in the study" in caplog.text
+    with pytest.raises(InputError, match="K562_Input.bam: chr1 is 249250621 bp long in its header, 248956422 bp in hg38"):
+        open_source(data/"k562_reads_chr1"/"K562_Input.bam", chrom_sizes("hg38"), ["chr1"])

@@ -329,7 +329,7 @@ def test_format_by_name(name, kind): assert source_kind(name) == kind and source
 
 def test_unknown_formats(tmp_path):
     assert source_kind(tmp_path) == "npy"
-    with pytest.raises(InputError, match="a.bam: cannot tell the format"): source_kind("a.bam")
+    with pytest.raises(InputError, match="a.cram: cannot tell the format"): source_kind("a.cram")
     with pytest.raises(InputError, match="kind 'bigwg' is unknown; did you mean 'bigwig'"): source_kind("a.bw", "bigwg")
     with pytest.raises(InputError, match="no-such.bw: no such file"): open_source(tmp_path/"no-such.bw", SIZES, ["chr1"])
 
