@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['ASSEMBLIES', 'DUPLICATES', 'TSS_RULES', 'CANONICAL', 'some', 'reconcile', 'looks_like', 'chrom_sizes', 'check_header',
            'check_ends', 'read_table', 'first_few', 'strip_versions', 'keep_one', 'read_genes', 'is_annotation',
-           'read_annotation', 'annotated_genes', 'exon_lengths', 'tss_windows']
+           'read_annotation', 'annotated_genes', 'ensembl_gtf', 'exon_lengths', 'tss_windows']
 
 # %% ../nbs/01_genome.ipynb #6d4e4055
 import csv, gzip, re, zlib
@@ -474,6 +474,27 @@ def annotated_genes(
     if not len(genes): raise InputError(f"{path}: no gene is left.")
     keep = ["gene_id", "chrom", "start", "end", "strand", "tss", "symbol", "biotype"] + ["transcript_id"]*(tss != "gene")
     return _sorted(genes[keep], sizes)
+
+# %% ../nbs/01_genome.ipynb #5ec7436d
+def ensembl_gtf(
+    release:int, # of Ensembl: 55 to 75 for hg19, from 76 on for hg38
+    assembly:str, # of the study: hg19, hg38 or mm10
+) -> Path: # the release's GTF, downloaded if it is not there
+    "The annotation of an Ensembl release. Raises: InputError if it is of another assembly, or cannot be had."
+    try: from pyensembl import EnsemblRelease
+    except ImportError: raise InputError("--ensembl: needs pyensembl; install chromexpress[ensembl], or give a GTF with --gtf.") from None
+    if assembly not in _NAMED.values():
+        raise InputError(f"--ensembl: assembly {assembly!r} is none of {', '.join(_NAMED.values())}; give a GTF with --gtf.")
+    try:
+        e = EnsemblRelease(release, species="mouse" if assembly == "mm10" else "human")
+        if _NAMED.get(e.reference_name) != assembly:
+            raise InputError(f"--ensembl {release}: this release is of {e.reference_name}, and the study is of {assembly}; "
+                             "55 to 75 are of hg19, from 76 on of hg38, 68 to 102 of mm10 (mouse).")
+        return Path(e.download_cache.download_or_copy_if_necessary(e.gtf_url, download_if_missing=True))
+    except InputError: raise
+    except Exception as e:                                        # of the network, the cache, or the release's number
+        raise InputError(f"--ensembl {release}: cannot be had ({str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__}); "
+                         "download its GTF and give it with --gtf.") from None
 
 # %% ../nbs/01_genome.ipynb #00c766eb
 def exon_lengths(

@@ -1,8 +1,11 @@
 "Genes out of GTF and GFF3: positions, the choice of a TSS, what is left out and what is refused; against lines worked out by hand."
-import gzip
-import pytest
-from chromexpress.core import InputError
-from chromexpress.genome import annotated_genes, chrom_sizes, exon_lengths, is_annotation, read_annotation, read_genes, strip_versions
+import gzip, json, sys
+from pathlib import Path
+import pandas as pd, pytest
+from chromexpress.core import InputError, Problems, file_digest
+from chromexpress.genome import annotated_genes, chrom_sizes, ensembl_gtf, exon_lengths, is_annotation, read_annotation, read_genes
+from chromexpress.study import parse_study
+from toy import cli
 pytestmark = pytest.mark.usefixtures("hear")
 
 HG19, SIZES = chrom_sizes("hg19"), {"chr1": 1000, "chr2": 500, "chrX": 300, "chrY": 300, "chrM": 50}
@@ -180,3 +183,75 @@ def test_a_table_that_repeats_an_id(data, caplog):
     first = read_genes(path, hg38, dict(symbol="symbol"), tss_base=0, duplicates="first").set_index("gene_id")
     assert first.symbol["ENSG00000273032"] == "DGCR5" and "ids stand there more than once" in caplog.text
     assert "ENSG00000273032" not in set(read_genes(path, hg38, tss_base=0, duplicates="drop").gene_id)
+
+# an annotation in a study file
+
+def study(folder, genes='table = "a.gtf"\nbiotypes = ["all"]', text=PLAIN):
+    write(folder, text)
+    (folder/"chrom.sizes").write_text("".join(f"{c}\t{n}\n" for c, n in SIZES.items()))
+    (folder/"x.bedGraph").write_text("chr1\t0\t10\t1\n")
+    (folder/"study.toml").write_text(f'name = "s"\nassembly = "toy"\nchrom_sizes = "chrom.sizes"\n[genes]\n{genes}\n[tracks.A]\nK4 = "x.bedGraph"\n')
+    problems = Problems("study.toml")
+    s = parse_study(folder/"study.toml", problems)
+    problems.check()
+    return s
+
+def test_an_annotation_in_a_study_is_read_once(tmp_path, caplog, monkeypatch):
+    s = study(tmp_path)
+    assert s.genes[["gene_id", "start", "end", "tss"]].values.tolist() == [["G1", 0, 5, 0], ["G2", 10, 20, 19], ["G3", 299, 300, 299]]
+    pd.testing.assert_frame_equal(study(tmp_path).genes, s.genes)
+    assert "gene_table.csv, as they were made of the annotation before" in caplog.text
+    with monkeypatch.context() as m:
+        m.setattr("chromexpress.study.annotated_genes", lambda *_, **__: pytest.fail("read again"))
+        assert len(study(tmp_path).genes) == 3
+    assert study(tmp_path, text=PLAIN + gtf(gene("2", 1, 5, "+", "G4"))).genes.gene_id.tolist() == ["G1", "G2", "G4", "G3"]     # another source
+    assert study(tmp_path, 'table = "a.gtf"').genes.gene_id.tolist() == ["G1", "G2"]                                    # other options
+    (tmp_path/"results"/"gene_table.csv").write_text("# cut")
+    assert len(study(tmp_path).genes) == 3
+
+@pytest.mark.parametrize("genes,message", [('table = "a.gtf"\ntss_base = 1', "tss_base: an annotation has none"),
+    ('table = "a.gtf"\n[genes.columns]\ntss = "x"', "columns: an annotation has none"), ('table = "a.gtf"\nbiotypes = "all"', "biotypes = 'all': needs a list"),
+    ('table = "study.toml"\ntss_base = 1\ntss = "canonical"', "tss: only of an annotation"), ('table = "a.gtf"\ntss = "first"', "tss = 'first': is none of gene, canonical, 5prime"),
+    ('table = "study.toml"', r"\[genes\] tss_base: missing")])
+def test_keys_that_do_not_go_with_the_file(tmp_path, genes, message):
+    with pytest.raises(InputError, match=message): study(tmp_path, genes)
+
+def test_tables_in_a_study_have_the_options(tmp_path):
+    (tmp_path/"g.csv").write_text("gene_id,chrom,tss,strand\na,1,5,+\na,1,6,+\nb,MT,7,-\n")
+    assert study(tmp_path, 'table = "g.csv"\ntss_base = 1\nduplicates = "first"\nwithout = ["chrM"]').genes.tss.tolist() == [4]
+
+# the command
+
+def test_command(tmp_path, capsys):
+    path, out = write(tmp_path, PLAIN), tmp_path/"new"/"genes.tsv"
+    (tmp_path/"chrom.sizes").write_text("".join(f"{c}\t{n}\n" for c, n in SIZES.items()))
+    args = ["genes", "--gtf", path, "--assembly", "toy", "--chrom-sizes", tmp_path/"chrom.sizes", "--out", out]
+    assert cli(*args, "--biotypes", "protein_coding, lincRNA", "--without", "X") == 0
+    assert out.read_text() == ("gene_id\tchrom\tstart\tend\tstrand\ttss\tsymbol\tbiotype\nG1\tchr1\t0\t5\t+\t0\tA\tprotein_coding\n"
+                               "G2\tchr1\t10\t20\t-\t19\tB\tprotein_coding\n")
+    assert f'{out}: 2 genes. In the study file: [genes] table = "{out}", tss_base = 0.' in capsys.readouterr().out
+    about = json.loads((tmp_path/"new"/"genes.tsv.json").read_text())
+    assert about["genes"] == 2 and about["without"] == ["X"] and about["checksum"] == file_digest(path) and about["ensembl"] is None
+    pd.testing.assert_frame_equal(read_genes(out, SIZES, dict(symbol="symbol", biotype="biotype"), 0), annotated_genes(path, SIZES, biotypes=["all"]).iloc[:2])
+    for more, said in ((["--tss", "canonical"], "none is known to be canonical"), (["--ensembl", "75"], "give one of"), (["--ids", "x"], "is none of gene_id, symbol")):
+        assert cli(*args, *more) == 2
+        err = capsys.readouterr().err
+        assert said in err and "Traceback" not in err
+    assert cli("genes", "--gtf", path) == 2 and "--assembly: missing" in capsys.readouterr().err
+
+def test_an_ensembl_release(tmp_path, monkeypatch, capsys):
+    pyensembl = pytest.importorskip("pyensembl")
+    monkeypatch.setenv("PYENSEMBL_CACHE_DIR", str(tmp_path))
+    release = pyensembl.EnsemblRelease(75)
+    cached = Path(release.download_cache.cached_path(release.gtf_url))
+    assert cached.is_relative_to(tmp_path)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    cached.write_bytes(gzip.compress(b"#!genome-build GRCh37.p13\n" + gtf(gene("9", 3824127, 4348392, "-", "ENSG00000107249", "GLIS3")).encode()))
+    assert ensembl_gtf(75, "hg19") == cached
+    assert cli("genes", "--ensembl", "75", "--assembly", "hg19", "--out", tmp_path/"g.tsv") == 0
+    assert (tmp_path/"g.tsv").read_text().splitlines()[1].split("\t")[:6] == ["ENSG00000107249", "chr9", "3824126", "4348392", "-", "4348391"]
+    assert json.loads((tmp_path/"g.tsv.json").read_text())["ensembl"] == 75
+    with pytest.raises(InputError, match="--ensembl 75: this release is of GRCh37, and the study is of hg38"): ensembl_gtf(75, "hg38")
+    with pytest.raises(InputError, match="--ensembl 3: cannot be had"): ensembl_gtf(3, "hg19")
+    monkeypatch.setitem(sys.modules, "pyensembl", None)
+    with pytest.raises(InputError, match=r"install chromexpress\[ensembl\]"): ensembl_gtf(75, "hg19")
