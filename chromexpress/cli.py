@@ -100,7 +100,7 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
-# %% ../nbs/51_cli.ipynb #a7eb2540
+# %% ../nbs/51_cli.ipynb #a13acdb6
 def _check(study, units):
     "Quality control of the tracks that are binned."
     from chromexpress.quality import check_quality
@@ -114,6 +114,15 @@ def _say_quality(study):
     n = len(pd.read_csv(file))
     print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n else f"quality: no warnings, see {study.out/'qc.csv'}")
 
+def _list_unmatched(study):
+    "Write down which genes have no row of expression, and which rows no gene; nothing where all match."
+    from chromexpress.core import write_csv
+    from chromexpress.expression import unmatched
+    if not study.expression_table: return
+    table, file = unmatched(genes=study.genes, **study.expression_table), study.out/"unmatched_expression.csv"
+    if len(table): write_csv(file, table)
+    else: file.unlink(missing_ok=True)
+
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core
@@ -122,6 +131,7 @@ def prepare(study:str, # the study file
     s, _, units = _plan(study)
     n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
+    _list_unmatched(s)
     _check(s, units)
     draw_quality(s, units)
     _say_quality(s)
@@ -132,7 +142,7 @@ def _chosen(units, **only):
     from chromexpress.units import choose
     return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
 
-# %% ../nbs/51_cli.ipynb #592aaa33
+# %% ../nbs/51_cli.ipynb #b71a790a
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
@@ -153,6 +163,7 @@ def run(study:str, # the study file
     check_targets(s, {only: units[only]} if only in units else todo)
     if dry_run: return _say_cost(estimate(todo), _default_jobs(jobs, device))
     if only: return _do_only(s, units, only, threads, device)
+    _list_unmatched(s)
     run_units(s.path, todo, _default_jobs(jobs, device), threads, device, binned=lambda: _check(s, units))
     return _follow_up(s, units)
 

@@ -236,7 +236,7 @@ def _log_outside(t:pd.DataFrame, path): # alternative promoters lie outside of t
     if (far > 0).any(): log.info("%s: the TSS of %d of %d genes is outside its gene, by up to %d bp (%s); they are kept.",
                                  path, (far > 0).sum(), len(t), far.max(), t.gene_id[far.idxmax()])
 
-# %% ../nbs/01_genome.ipynb #212eea11
+# %% ../nbs/01_genome.ipynb #2f007774
 DUPLICATES = ("error", "first", "drop") # what becomes of rows that share an id
 _VERSION = re.compile(r"^(ENS[A-Z]*\d{11}|[A-Z]{2}_\d+)\.\d+(?=$|_PAR_Y$)")
 
@@ -261,7 +261,7 @@ def keep_one(
     if rule not in DUPLICATES: raise InputError(f"{what}: duplicates = {rule!r} is none of {', '.join(DUPLICATES)}.")
     twice = ids.duplicated(keep=False) & (ids != "")
     if rule == "error" or not twice.any(): return pd.Series(True, ids.index)
-    keep = ~ids.duplicated() if rule == "first" else ~twice
+    keep = ~(twice & ids.duplicated()) if rule == "first" else ~twice
     log.info("%s: %d ids stand there more than once (%s): %d rows are left out%s.", what, ids[twice].nunique(),
              some(ids[twice].unique()), (~keep).sum(), ", the first of each is kept" * (rule == "first"))
     return keep

@@ -6,14 +6,14 @@
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'Key', 'read_keys', 'study_genes', 'genes_of_tables',
            'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #3617d993
+# %% ../nbs/07_study.ipynb #d04a8e32
 import json, sys, tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, Problems, atomic, file_digest, log, suggest
-from .expression import TRANSFORMS, read_expression
+from .expression import FORMATS, TRANSFORMS, UNITS, detect_format, read_expression
 from .genome import ASSEMBLIES, DUPLICATES, TSS_RULES, annotated_genes, chrom_sizes, is_annotation, read_genes, some
 from .signal import KINDS, GeneTable, table_genes, table_marks
 from .splits import make_folds
@@ -31,7 +31,7 @@ class Key:
     help:str # one line
     choices:tuple=() # the values it takes, if they are few
 
-# %% ../nbs/07_study.ipynb #10678fd8
+# %% ../nbs/07_study.ipynb #73e81d8a
 REQUIRED = "required"
 KEYS = [
     Key("", "name", (str,), REQUIRED, '"my_study"', "a short name; it stands in every table of results"),
@@ -55,10 +55,18 @@ KEYS = [
         'of an annotation: the genes to take; ["all"] takes any'),
     Key("genes", "ids", (str,), "gene_id", '"gene_id"', "of an annotation: what to call a gene", ("gene_id", "symbol")),
     Key("expression", "table", (str,), REQUIRED, '"rpkm.tsv"',
-        "a table with a row for each gene and a column for each cell"),
-    Key("expression", "id", (str,), "gene_id", '"gene_id"', "the column that holds the gene's id"),
-    Key("expression", "unit", (str,), "RPKM", '"RPKM"',
-        "the unit, for labels; a unit that begins with log may be negative"),
+        "a table with a row for each gene and a column for each cell; without it, each cell names its files"),
+    Key("expression", "format", (str,), "auto", '"auto"', f"auto, or one of {', '.join(FORMATS)}", ("auto", *FORMATS)),
+    Key("expression", "id", (str,), None, '"gene_id"', "the column that holds the gene's id, if it is not the format's"),
+    Key("expression", "column", (str,), "", '"reverse"', "what to read from files of one sample (STAR, RSEM, salmon)"),
+    Key("expression", "unit", (str,), None, '"RPKM"',
+        "the unit, for labels; a unit that begins with log may be negative; by default the format's, else RPKM"),
+    Key("expression", "tpm", (bool,), False, "false", "turn counts into TPM with the genes' lengths"),
+    Key("expression", "lengths", (str,), "", '"Length"',
+        "for tpm: the column of lengths, or an annotation; by default the format's, else the annotation in [genes]"),
+    Key("expression", "strip_versions", (bool,), False, "false", "compare ids without their versions"),
+    Key("expression", "duplicates", (str,), "error", '"error"',
+        "rows that share the id of a gene: error, take the first, or none", DUPLICATES),
     Key("expression", "transform", (str,), "log2", '"log2"',
         "what models predict: log2(x + pseudocount), ln(x + pseudocount), asinh(x), or x itself (none)",
         tuple(TRANSFORMS)),
@@ -199,7 +207,7 @@ def _say_left_out(of, strange, n):
     if strange: log.info("[tables] %s: %s of %s genes are not in the gene table (%s); not read.",
                          cells, f"{len(strange):,}", f"{n_table:,}", some(strange))
 
-# %% ../nbs/07_study.ipynb #e72829a0
+# %% ../nbs/07_study.ipynb #531bef2e
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -209,7 +217,7 @@ class Study:
     sizes:dict # chromosome → length, bp
     out:Path # folder of the results
     gene_table:dict # table, columns, and the keys of [genes]
-    expression_table:dict # path, id, cells, unit, transform, pseudocount; empty if there is none
+    expression_table:dict # arguments of `read_expression`, but the genes; empty if there is none
     tracks:dict # cell → assay → Track
     profiles:dict # cell → name → Track: signals to be predicted along the gene
     splits:dict # keyword arguments of splits.make_folds
@@ -263,7 +271,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #f9dd4de0
+# %% ../nbs/07_study.ipynb #6621efcf
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -277,8 +285,7 @@ def parse_study(
     here = lambda name, file: _find(path.parent, name, file, problems)
     top = read_keys(raw, [k for k in KEYS if not k.table], "top level", problems, free=_TABLES)
     genes = _read_table(_of_annotation(raw, problems), "genes", "columns", here, problems)
-    expression = _read_table(raw, "expression", "cells", here, problems) if "expression" in raw else {}
-    if expression: expression["path"] = expression.pop("table")
+    expression = _read_expression(raw, here, problems, genes["table"]) if "expression" in raw else {}
     tracks, tables = _read_tracks(raw, "tracks", here, problems), _read_gene_tables(raw, here, problems)
     for cell, (_, of_table) in tables.items():
         for a in of_table:
@@ -300,7 +307,7 @@ def parse_study(
                  tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)),
                  {cell: t for cell, (t, _) in tables.items()}, _read_groups(raw, problems))
 
-# %% ../nbs/07_study.ipynb #90f09bc7
+# %% ../nbs/07_study.ipynb #840a39e0
 _TABLES = ("genes", "expression", "tracks", "tables", "profiles", "splits", "models", "grid", "groups")
 
 def _read_toml(path):
@@ -311,10 +318,11 @@ def _read_toml(path):
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: not valid TOML: {e}.") from None
 
-def _read_table(raw, table, names, here, problems):
+def _read_table(raw, table, names, here, problems, without=()):
     "The values of one table; its file is looked up, and its sub-table of names (if it has one) read."
     where, t = f"[{table}]", raw.get(table, {})
-    values = read_keys(t, [k for k in KEYS if k.table == table], where, problems, free=(names,) if names else ())
+    keys = [k for k in KEYS if k.table == table and k.name not in without]
+    values = read_keys(t, keys, where, problems, free=(names,) if names else ())
     if "table" in values: values["table"] = here(f"{where} table", values["table"])
     if names: values[names] = _names(t, names, f"[{table}.{names}]", problems)
     return values
@@ -340,12 +348,35 @@ def _find(folder, name, file, problems):
 def _names(table, key, where, problems):
     "A table of names to names."
     names = table.get(key, {}) if isinstance(table, dict) else {}
-    wrong = [k for k, v in names.items() if not isinstance(v, str)] if isinstance(names, dict) else [key]
-    for k in wrong: problems.add(f"{where} {k}: needs the name of a column.")
+    listed = lambda v: key == "cells" and isinstance(v, list) and len(v) > 0 and all(isinstance(o, str) for o in v)
+    wrong = [k for k, v in names.items() if not isinstance(v, str) and not listed(v)] if isinstance(names, dict) else [key]
+    for k in wrong: problems.add(f"{where} {k}: needs the name of a column{', or a list of replicates' * (key == 'cells')}.")
     if key == "columns":
         for k in names:
             if k not in GENE_COLUMNS: problems.add(f"{where} {k}: no such key{suggest(k, GENE_COLUMNS)}")
     return {} if wrong else names
+
+# %% ../nbs/07_study.ipynb #9acc45dc
+def _read_expression(raw, here, problems, genes):
+    "The values of [expression], as `read_expression` takes them."
+    e = raw["expression"]
+    files = "table" not in e and bool(e.get("cells"))
+    t = _read_table(raw, "expression", "cells", here, problems, ("table",)*files)
+    t["path"] = None if files else t.pop("table")
+    if files:
+        where = "without a table, each cell names its file or files"
+        t["cells"] = {c: [here(f"[expression.cells] {c} ({where})", f) for f in ([v] if isinstance(v, str) else v)] for c, v in t["cells"].items()}
+    first = t["path"] or next((f for v in t["cells"].values() if files for f in v), "")
+    if t["format"] == "auto" and first and Path(first).is_file(): t["format"] = detect_format(first)
+    form = FORMATS[t["format"] if t["format"] in FORMATS else "table"]
+    t["id"] = t["id"] or ""
+    t["unit"] = t["unit"] or UNITS.get(t["column"] or form.column, form.unit)
+    if not t["tpm"]: return t
+    if t["unit"] != "counts": problems.add(f"[expression] tpm: the unit is {t['unit']!r}; only counts can be turned into TPM.")
+    t["unit"], t["lengths"] = "TPM", t["lengths"] or ("" if form.length or not is_annotation(genes or "") else genes)
+    if is_annotation(t["lengths"]): t["lengths"] = here("[expression] lengths", t["lengths"])
+    elif not (t["lengths"] or form.length): problems.add("[expression] tpm: the lengths of the genes are not known; name a column or an annotation as lengths.")
+    return t
 
 # %% ../nbs/07_study.ipynb #917f1945
 def _read_tracks(raw, table, here, problems):
@@ -416,7 +447,7 @@ def _read_groups(raw, problems):
             else: where[c] = group; found.setdefault(group, []).append(c)
     return found
 
-# %% ../nbs/07_study.ipynb #e375e761
+# %% ../nbs/07_study.ipynb #94da657f
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
@@ -438,7 +469,7 @@ _OWN_NAMES = {                                                   # the tables wh
 """ + "".join(f'# {c} = "{c}"\n' for c in GENE_COLUMNS),
     "expression": """
 [expression.cells]                 # cell = column of the table
-cellA = "cellA"
+cellA = "cellA"                    # or a list of columns: replicates, whose mean is taken
 
 [tracks.cellA]                     # assay = file: bigWig, bedGraph, narrowPeak, or a folder of arrays
 H3K4me3 = "H3K4me3.bigWig"
