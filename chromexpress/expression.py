@@ -7,8 +7,10 @@ __all__ = ['TRANSFORMS', 'MISSING', 'FORMATS', 'UNITS', 'check_scale', 'label_ex
            'detect_format', 'id_column', 'read_matrix', 'counts_to_tpm', 'expression_sources', 'expression_files',
            'read_expression', 'unmatched']
 
-# %% ../nbs/04_expression.ipynb #02db1782
+# %% ../nbs/04_expression.ipynb #a33489d5
 import gzip, zlib
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 import numpy as np, pandas as pd
 from .core import InputError, Problems, log, suggest
@@ -211,13 +213,16 @@ def expression_files(
     if table["path"] is not None or not table["cells"]: return [table["path"]]
     return list(dict.fromkeys(f for v in table["cells"].values() for f in ([v] if isinstance(v, str) else v)))
 
-# %% ../nbs/04_expression.ipynb #c6b39aa6
+# %% ../nbs/04_expression.ipynb #d6378ec6
+@lru_cache(4)
+def _exon_lengths(path, time): return exon_lengths(path, {})        # replicates ask for the same again
+
 def _lengths(t, ids, format, lengths, strip, file): # (rows,) bp
     if not is_annotation(lengths):
         if not (lengths or FORMATS[format].length):
             raise InputError(f"{file}: it tells no lengths of genes, which TPM needs; name a column or an annotation as lengths in [expression].")
         return pd.to_numeric(t[lengths or FORMATS[format].length], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    known = exon_lengths(lengths, {})
+    known = _exon_lengths(lengths, Path(lengths).stat().st_mtime_ns if Path(lengths).is_file() else 0).copy()
     if strip: known.index = bare_ids(pd.Series(known.index), lengths)
     return ids.map(known).to_numpy(dtype=float, na_value=np.nan)
 

@@ -7,10 +7,12 @@ __all__ = ['ASSEMBLIES', 'DUPLICATES', 'TSS_RULES', 'CANONICAL', 'some', 'reconc
            'check_ends', 'read_table', 'first_few', 'strip_versions', 'keep_one', 'read_genes', 'is_annotation',
            'read_annotation', 'annotated_genes', 'ensembl_gtf', 'exon_lengths', 'tss_windows']
 
-# %% ../nbs/01_genome.ipynb #6d4e4055
+# %% ../nbs/01_genome.ipynb #d8a8cf4d
 import csv, gzip, re, zlib
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+from sys import intern
 from urllib.parse import unquote
 import numpy as np, pandas as pd
 from .core import InputError, Problems, check_columns, log, suggest
@@ -338,7 +340,7 @@ def _about(kind, source, a): # gene, parent, transcript, symbol, biotype of gene
     own = of("transcript_biotype", "transcript_type") or ("" if kind == "gene" else of("biotype")) or source
     return gene, transcript, of("gene_name", "Name", "gene"), of("gene_biotype", "gene_type") or (of("biotype") if kind == "gene" else ""), own, of("tag")
 
-# %% ../nbs/01_genome.ipynb #d40b34f7
+# %% ../nbs/01_genome.ipynb #8825103e
 def _row(line, i, path): # the fields of one line
     fields = line.rstrip("\n").split("\t")
     if len(fields) != 9: raise InputError(f"{path}: line {i} has {len(fields)} field{'s' * (len(fields) != 1)}; GTF and GFF3 have 9, "
@@ -357,8 +359,8 @@ def _rows(f, path, kinds, builds): # a tuple for each line of the kinds that are
                 raise InputError(f"{path}: line {i}: {start}-{end} is no span; needed are two whole numbers from 1 on, the lower first.")
             if kind != "exon" and strand not in "+-": raise InputError(f"{path}: line {i}: the strand is {strand!r}, neither '+' nor '-'.")
             gene = _GENE_ID.search(about) if kind == "exon" else None        # most lines are of exons: their gene is all that is needed
-            about = (gene[1], *[""]*5) if gene else _about(kind, source, _attributes(about))
-            yield i, kind, chrom, int(start) - 1, int(end), strand, *about
+            about = (intern(gene[1]), *[""]*5) if gene else _about(kind, source, _attributes(about))
+            yield i, kind, intern(chrom), int(start) - 1, int(end), strand, *about
 
 def read_annotation(
     path, # GTF or GFF3, or .gz of one
@@ -369,14 +371,16 @@ def read_annotation(
     path, said = Path(path), set()
     if not path.is_file(): raise InputError(f"{path}: no such annotation.")
     columns = "line kind chrom start end strand gene_id transcript_id symbol biotype own tags".split()
+    parts = [pd.DataFrame([], columns=columns)]
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as f:
-            t = pd.DataFrame(_rows(f, path, kinds, said), columns=columns).set_index("line")
+            rows = _rows(f, path, kinds, said)
+            while part := list(islice(rows, 50_000)): parts.append(pd.DataFrame(part, columns=columns))
     except (UnicodeError, EOFError, OSError, zlib.error) as e:
         raise InputError(f"{path}: cannot be read as an annotation ({str(e).strip().splitlines()[-1]}).") from None
     ours = looks_like(sizes)
     if ours and said and ours not in said: raise InputError(f"{path}: its header says {some(sorted(said))}, and the study is of {ours}.")
-    return t
+    return pd.concat(parts[1:] or parts).set_index("line")
 
 # %% ../nbs/01_genome.ipynb #627e27ee
 def _from_transcripts(t, path): # genes, where the annotation has lines of transcripts alone
@@ -496,7 +500,7 @@ def ensembl_gtf(
         raise InputError(f"--ensembl {release}: cannot be had ({str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__}); "
                          "download its GTF and give it with --gtf.") from None
 
-# %% ../nbs/01_genome.ipynb #00c766eb
+# %% ../nbs/01_genome.ipynb #cd360d74
 def exon_lengths(
     path, # GTF or GFF3, or .gz of one
     sizes:dict[str,int], # chromosome → length in bp
@@ -504,7 +508,7 @@ def exon_lengths(
     "The length of each gene. Raises: InputError if the annotation has no exons."
     t = read_annotation(path, sizes, ("transcript", "exon"))
     parents = t[t.kind == "transcript"].drop_duplicates("transcript_id").set_index("transcript_id").gene_id
-    t = t[t.kind == "exon"].sort_values(["gene_id", "chrom", "start"], kind="stable")
+    t = t.loc[t.kind == "exon", ["gene_id", "transcript_id", "chrom", "start", "end"]]
     if not len(t): raise InputError(f"{path}: it has no line of an exon, so the lengths of its genes are not known.")
     t["gene_id"] = t.gene_id.where(t.gene_id != "", t.transcript_id.map(parents))
     t = t.dropna(subset="gene_id").sort_values(["gene_id", "chrom", "start"], kind="stable")
