@@ -8,7 +8,7 @@ __all__ = ['NOTED', 'UNUSED', 'FACTOR', 'find_runs', 'Member', 'read_member', 'o
            'differences', 'factor_of', 'level_differences', 'blind_to', 'predict_cell', 'known_targets', 'mean_of',
            'applied_table', 'output_files', 'application_record', 'apply_runs', 'warn']
 
-# %% ../nbs/25_apply.ipynb #70cff022
+# %% ../nbs/25_apply.ipynb #73ae2f4a
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,6 +20,7 @@ from .core import write_csv, write_json, write_npy
 from .crossval import COLUMNS, code_state, load_fitted, needs_of, signal_levels
 from .data import Run, Task, targets
 from .evaluate import expressed, scores
+from .expression import expression_files
 from .genome import some
 from .registry import MODELS, Configured, check_inputs, check_needs, load_plugins, make_options
 from .splits import Fold, assign
@@ -448,7 +449,7 @@ def output_files(
     files = dict(table=table, about=table.with_suffix(".json"), profiles=profiles)
     return files | (dict(members=Path(members)) if members else {})
 
-# %% ../nbs/25_apply.ipynb #72a6b3ae
+# %% ../nbs/25_apply.ipynb #19ad7bca
 def application_record(
     a:Application, # its tracks are binned
     table:pd.DataFrame, # what was predicted
@@ -465,7 +466,7 @@ def application_record(
                  revision=m.about.get("revision")) for m in a.members]
     inputs = dict(study=str(study.path), genes=file_digest(study.gene_table["table"]), tracks=tracks)
     e = study.expression_table
-    if e: inputs["expression"] = file_digest(e["path"])
+    if e: inputs["expression"] = "+".join(file_digest(f) for f in expression_files(e))
     return dict(study=study.name, assembly=study.assembly, model=a.configured.name, config=a.configured.config,
                 base=about["base"], options=about["options"], trained_on=about["run"]["trained_on"],
                 trained_in=about["run"]["study"], marks=about["run"]["marks"], unit=about["unit_text"], blind=blind,

@@ -6,13 +6,14 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'check_needs', 'check_inputs', 'load_study']
 
-# %% ../nbs/19_registry.ipynb #65e2f7aa
+# %% ../nbs/19_registry.ipynb #77e578df
 import importlib, importlib.util, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from .baselines import activity, boosting, gene_score, ridge
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
+from .expression import expression_files
 from .genome import some
 from .nested import nested
 from .profile_cnn import profile_cnn
@@ -177,7 +178,7 @@ def check_needs(
                 if lack := table_lacks(t, need): said.setdefault(lack, []).append(cell)
             for lack, cells in said.items(): problems.add(f"[models.{m.name}] with [tables] {some(cells)}: {lack}")
 
-# %% ../nbs/19_registry.ipynb #1efc67c2
+# %% ../nbs/19_registry.ipynb #57b0292e
 def check_inputs(
     study:Study, # as parsed
     problems:Problems, # collects what is wrong
@@ -189,7 +190,7 @@ def check_inputs(
     check_tracks(study, problems)
     if "genes" not in study.__dict__: return
     with problems.gather():
-        if not study.expression_table or there(study.expression_table["path"]): study.expression
+        if all(there(f) for f in expression_files(study.expression_table)): study.expression
 
 # %% ../nbs/19_registry.ipynb #d62f328a
 def load_study(
