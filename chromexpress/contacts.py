@@ -449,7 +449,7 @@ def bins_in_gaps(
         for start, end in gaps: found.append(np.arange(low - (-start//r), min(low + end//r, high)))
     return np.concatenate(found)
 
-# %% ../nbs/05_contacts.ipynb #0aa59b26
+# %% ../nbs/05_contacts.ipynb #01e477a9
 class _Sums: # per bin: raw counts, and weighted sums (multiplied, divided) × (diagonal, next ones, cis, trans)
     def __init__(self, cool, name=None):
         with cool.open() as (_, g):
@@ -489,8 +489,8 @@ def fit_weights(
     best = {}
     for s, name in enumerate(("multiply", "divide")):
         diag, near, cis, trans = sums.sums[s]
-        ways = [cis + a + t*trans for a in (0, near, near + diag, near + 2*diag) for t in (0, 1)]
-        best[name] = min(_spread(x, sums.chrom, good) for x in ways)
+        ways = ((a, t) for a in ((0, 0), (1, 0), (1, 1), (1, 2)) for t in (0, 1))
+        best[name] = min(_spread(cis + a*near + b*diag + t*trans, sums.chrom, good) for (a, b), t in ways)
     return best
 
 # %% ../nbs/05_contacts.ipynb #b66620dc

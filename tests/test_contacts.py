@@ -191,6 +191,7 @@ def test_weights_that_divide_are_told_from_those_that_multiply(balanced):
     with pytest.raises(InputError, match=r"'weight' multiply, they are of cooler's kind .* give divide = false"): check(divide=True)
     with pytest.raises(InputError, match=r"'flat' do not balance these counts\. Run `cooler balance`"): check(weights="flat")
 
+@pytest.mark.filterwarnings("ignore:Iteration limit")
 def test_balance_over_all_contacts_is_seen_with_those_between_chromosomes(balanced):
     path, sizes = balanced[0], dict(chr1=8_000, chr2=8_000)
     w, _ = cooler.balance_cooler(cooler.Cooler(str(path)), store=True, store_name="all", mad_max=0, min_nnz=5, tol=1e-7, max_iters=2000, ignore_diags=1)
