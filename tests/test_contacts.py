@@ -1,5 +1,5 @@
 "Partners of genes: each format by hand, ties, limits, a simulated study, coolers that are not what they say, and bad input."
-import gzip, json, shutil
+import gzip, json, shutil, sys
 import cooler, numpy as np, pandas as pd, pytest
 from chromexpress.contacts import (GAPS, Cool, _Sums, best_partners, bins_in_gaps, check_cooler, expected_contacts, fit_weights, gap_to, meta_edges,
                                    partners_of_cooler, partners_of_pairs, patches, read_edges, read_meta, read_pairs, resolutions, seen_base,
@@ -353,3 +353,8 @@ def test_contacts_that_a_study_cannot_have(study, text, says):
 def test_the_template_shows_every_key_of_contacts(tmp_path):
     text = new_study(tmp_path/"s.toml").read_text()
     assert "# [contacts.cellA]" in text and "# resolution = 5000" in text and "# farthest = 1000000" in text
+
+def test_without_the_extra_the_message_names_it(tmp_path, monkeypatch):
+    path = write_cool(tmp_path/"a.cool", TWO, [(0, 5, 7)], 100)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"a\.cool: reading coolers needs the extra `contacts`: pip install"): Cool(path, 100)
