@@ -124,7 +124,7 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
-# %% ../nbs/51_cli.ipynb #a13acdb6
+# %% ../nbs/51_cli.ipynb #e4b631dc
 def _check(study, units):
     "Quality control of the tracks that are binned."
     from chromexpress.quality import check_quality
@@ -150,9 +150,12 @@ def _list_unmatched(study):
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core
-    "Bin all tracks of a study and check their quality; what is done already is left alone."
+    "Bin all tracks of a study, check their quality, and choose partners; what is done already is left alone."
     from chromexpress.batch import draw_quality, run_units
+    from chromexpress.contacts import keep_partners
     s, _, units = _plan(study)
+    for of in s.contacts.values():
+        print(f"{keep_partners(of, s.genes, s.sizes, s.assembly, s.out/'contacts')}: partners of {of.cell}, current.")
     n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
     _list_unmatched(s)

@@ -1,5 +1,5 @@
 "Partners of genes: each format by hand, ties, limits, a simulated study, coolers that are not what they say, and bad input."
-import gzip
+import gzip, json, shutil, sys
 import cooler, numpy as np, pandas as pd, pytest
 from chromexpress.contacts import (GAPS, Cool, _Sums, best_partners, bins_in_gaps, check_cooler, expected_contacts, fit_weights, gap_to, meta_edges,
                                    partners_of_cooler, partners_of_pairs, patches, read_edges, read_meta, read_pairs, resolutions, seen_base,
@@ -8,6 +8,8 @@ from chromexpress.core import InputError
 from chromexpress.genome import ASSEMBLIES, chrom_sizes
 from chromexpress.registry import load_study
 from chromexpress.simulate import simulate
+from chromexpress.study import new_study
+from toy import cli
 
 HG19 = chrom_sizes("hg19")
 
@@ -189,6 +191,7 @@ def test_weights_that_divide_are_told_from_those_that_multiply(balanced):
     with pytest.raises(InputError, match=r"'weight' multiply, they are of cooler's kind .* give divide = false"): check(divide=True)
     with pytest.raises(InputError, match=r"'flat' do not balance these counts\. Run `cooler balance`"): check(weights="flat")
 
+@pytest.mark.filterwarnings("ignore:Iteration limit")
 def test_balance_over_all_contacts_is_seen_with_those_between_chromosomes(balanced):
     path, sizes = balanced[0], dict(chr1=8_000, chr2=8_000)
     w, _ = cooler.balance_cooler(cooler.Cooler(str(path)), store=True, store_name="all", mad_max=0, min_nnz=5, tol=1e-7, max_iters=2000, ignore_diags=1)
@@ -305,3 +308,53 @@ def test_other_refusals(tmp_path):
 def test_the_first_base_is_seen_only_where_fragments_abut():
     assert seen_base(pairs_of(("chr1", 1, 10, "chr1", 11, 20, 1.))) == 1 and seen_base(pairs_of(("chr1", 0, 10, "chr1", 10, 20, 1.))) == 0
     assert seen_base(pairs_of(("chr1", 0, 10, "chr2", 10, 20, 1.))) is None
+
+# the study file
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory): return simulate(tmp_path_factory.mktemp("sim")/"study", genes=60, cells=1, grid="[grid]\nmodels = [\"ridge\"]\n")
+
+@pytest.fixture
+def study(simulated, tmp_path): return shutil.copytree(simulated.parent, tmp_path/"study")/simulated.name
+
+def add(study, text): study.write_text(study.read_text() + text)
+
+def test_prepare_writes_the_partners_of_a_study(study, capsys):
+    add(study, '[contacts.cellA]\npath = "pchic/cellA.tsv"\nkind = "edges"\nk = 2\nthreshold = 2.5\n')
+    assert cli("prepare", study) == 0 and "partners of cellA" in capsys.readouterr().out
+    s, _ = load_study(study)
+    csv = s.out/"contacts"/"cellA.csv"
+    e, all = pd.read_csv(csv), read_edges(study.parent/"pchic"/"cellA.tsv", s.sizes, s.genes)
+    assert list(e) == ["gene_id", "chrom", "start", "end", "score"] and e.score.min() > 2.5 and e.groupby("gene_id").size().max() == 2
+    assert (e.groupby("gene_id").score.max() == all[all.score > 2.5].groupby("gene_id").score.max()).all()
+    side = json.loads((s.out/"contacts"/"cellA.json").read_text())
+    assert side["options"]["k"] == 2 and side["partners"] == len(e) and len(side["checksum"]) == 32
+    before = csv.stat().st_mtime_ns
+    assert cli("prepare", study) == 0 and csv.stat().st_mtime_ns == before
+    study.write_text(study.read_text().replace("k = 2", "k = 1"))
+    assert cli("prepare", study) == 0 and pd.read_csv(csv).groupby("gene_id").size().max() == 1
+
+@pytest.mark.parametrize("text,says", [
+    ('[contacts.cellB]\npath = "pchic/cellA.tsv"\n', "[contacts.cellB]: there is no [tracks.cellB]; did you mean 'cellA'?"),
+    ('[contacts.cellA]\npath = "none.ibed"\n', "[contacts.cellA] path: no file"), ('[contacts.cellA]\nk = 3\n', "[contacts.cellA] path: missing"),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nbest = 3\n', "[contacts.cellA] best: no such key"),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nkind = "cooler"\nresolution = 5000\n', "cellA.tsv: not a cooler, or damaged"),
+    ('[contacts.cellA]\npath = "a.mcool"\n', "[contacts.cellA] resolution: missing;"),
+    ('[contacts.cellA]\npath = "a.mcool"\nresolution = 777\n', "no resolution of 777 bp in it; it has 100."),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nvalues = "vc"\n', "[contacts.cellA] values = 'vc': is none of raw, balanced, oe"),
+    ('contacts = 5\n', "contacts")])
+def test_contacts_that_a_study_cannot_have(study, text, says):
+    write_cool(study.parent/"a.mcool", TWO, [(0, 5, 7)], 100, group="::resolutions/100")
+    if text.startswith("contacts"): study.write_text(text + study.read_text())
+    else: add(study, text)
+    with pytest.raises(InputError) as e: load_study(study)
+    assert says in str(e.value)
+
+def test_the_template_shows_every_key_of_contacts(tmp_path):
+    text = new_study(tmp_path/"s.toml").read_text()
+    assert "# [contacts.cellA]" in text and "# resolution = 5000" in text and "# farthest = 1000000" in text
+
+def test_without_the_extra_the_message_names_it(tmp_path, monkeypatch):
+    path = write_cool(tmp_path/"a.cool", TWO, [(0, 5, 7)], 100)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(InputError, match=r"a\.cool: reading coolers needs the extra `contacts`: pip install"): Cool(path, 100)
