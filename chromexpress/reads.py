@@ -170,7 +170,7 @@ def read_tags(
     none = np.zeros(0, np.int32)
     return {c: Aligned(*map(np.concatenate, zip(*p)), none, none, none) for c, p in parts.items()}, stranded
 
-# %% ../nbs/18_reads.ipynb #1d31dc91
+# %% ../nbs/18_reads.ipynb #dddaff62
 def unwanted(
     r, # a record: pysam.AlignedSegment
     o:Reads, # what is asked for
@@ -185,15 +185,15 @@ def unwanted(
             raise InputError('extend = "template" needs paired reads, and these are not; give a length in bp.')
         if f & 0x80: return "second mate"
         if not f & 0x2: return "not in a proper pair"
-    if o.mapq and r.mapping_quality < o.mapq: return "low mapping quality"
-    return None if r.cigartuples else "no alignment given"
+    return "low mapping quality" if o.mapq and r.mapping_quality < o.mapq else None
 
-# %% ../nbs/18_reads.ipynb #2f5bff75
+# %% ../nbs/18_reads.ipynb #8cc18032
 _NEW = lambda: [array("i"), array("i"), array("b"), array("i"), array("i"), array("i")]
 
 def _span(r, o, n, gaps):
-    "First base and one after the last of a record; the introns of read number n are added to `gaps`."
+    "First base and one after the last of a record, None without a CIGAR; introns of read number n go to `gaps`."
     start, cigar = r.reference_start, r.cigartuples
+    if not cigar: return None
     if o.extend == "template" and r.template_length:
         start = start if r.template_length > 0 else r.next_reference_start
         return start, start + abs(r.template_length)
@@ -210,17 +210,19 @@ def collect(
     o:Reads, # what is asked for
 ): # chromosome → Aligned; chromosome → Counter of records and of why some were left out; whether some are paired
     "The reads that count among the records of a BAM."
-    found, counts, paired = defaultdict(_NEW), defaultdict(Counter), False
+    found, counts, paired, last = defaultdict(_NEW), defaultdict(Counter), False, None
     for r in records:
-        c = r.reference_name or "*"
-        counts[c]["records"] += 1
+        if r.reference_id != last:
+            last, c = r.reference_id, r.reference_name or "*"
+            (start, end, minus, *gaps), count = found[c], counts[c]
+        count["records"] += 1
         paired = paired or r.is_paired
-        if why := unwanted(r, o): counts[c][why] += 1; continue
-        start, end, minus, *gaps = found[c]
-        at = _span(r, o, len(start), gaps)
+        why = unwanted(r, o)
+        at = None if why else _span(r, o, len(start), gaps)
+        if not at: count[why or "no alignment given"] += 1; continue
         start.append(at[0]); end.append(at[1]); minus.append(r.is_reverse)
     plain = lambda x: np.array(x, bool if x.typecode == "b" else np.int32)
-    return {c: Aligned(*map(plain, x)) for c, x in found.items()}, counts, paired
+    return {c: Aligned(*map(plain, x)) for c, x in found.items() if x[0]}, counts, paired
 
 # %% ../nbs/18_reads.ipynb #6bbf648e
 _END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")

@@ -439,3 +439,7 @@ def test_a_study_that_fails_on_a_wrong_line_is_one_line_and_status_2(tmp_path, c
     assert cli("prepare", path) != 0
     said = capsys.readouterr().err
     assert "k4.tagAlign.gz, line 2:" in said and "Traceback" not in said
+
+def test_a_record_without_a_cigar_is_counted_as_such(tmp_path, caplog):
+    bam = write_bam(tmp_path/"x.bam", [("chr1", 100, 0, 60, "10M"), ("chr1", 105, 0, 60, None)], index=False)
+    assert steps(bam) == {0: 0, 100: 1, 110: 0} and "1 left out (no alignment given)" in caplog.text
