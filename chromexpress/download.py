@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['ALGORITHMS', 'RECORDS', 'SOURCES', 'Item', 'read_checksum', 'safe_path', 'full_url', 'read_manifest', 'check_gzip',
            'check_bigwig', 'check_format', 'has_check', 'check_file', 'Patience', 'asked_wait', 'Again', 'Never',
-           'next_hop', 'ask', 'Part', 'attempt', 'Records', 'on_disk', 'fetch', 'locked', 'Show', 'download',
+           'next_hop', 'ask', 'Part', 'Stop', 'attempt', 'Records', 'on_disk', 'fetch', 'locked', 'Show', 'download',
            'download_manifest']
 
-# %% ../nbs/27_download.ipynb #75462438
+# %% ../nbs/27_download.ipynb #267bf8ba
 import gzip, hashlib, json, os, re, struct, threading, zlib
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -298,15 +298,17 @@ def _check_kind(r, path):
     if coding != "identity" and not (coding in ("gzip", "x-gzip") and path.lower().endswith((".gz", ".bgz", ".tgz"))):
         raise Never(f"the server sends it compressed ({coding})")
 
-# %% ../nbs/27_download.ipynb #e3c0d05b
+# %% ../nbs/27_download.ipynb #1644c783
 class Part:
     "The part of a file that has arrived, and its note."
     def __init__(self, path, # the file's place
                  item:Item): # what it is to be
         self.item, self.path, self.about = item, Path(f"{path}.part"), Path(f"{path}.part.json")
-        try: self.note = json.loads(self.about.read_text())
-        except (OSError, ValueError): self.note = {}
-        if not isinstance(self.note, dict) or self.note.get("url") != item.url: self.note = {}
+        try: note = json.loads(self.about.read_text())
+        except (OSError, ValueError): note = {}
+        types = dict(url=str, etag=str, modified=str, total=(int, type(None)))
+        good = isinstance(note, dict) and all(k in note and isinstance(note[k], t) for k, t in types.items()) and note["url"] == item.url
+        self.note = note if good else {}
 
     @property
     def size(self): # bytes
@@ -345,20 +347,40 @@ class Part:
         if self.total is None: self.note["total"] = whole
         return True
 
-# %% ../nbs/27_download.ipynb #18ccddfc
+# %% ../nbs/27_download.ipynb #af00fd4a
+class Stop(threading.Event):
+    "Set when all is to end."
+    def __init__(self):
+        super().__init__()
+        self.open = []                                                    # responses that are being read
+
+    def set(self):
+        "Wake those that wait, and break connections off."
+        super().set()
+        for r in list(self.open):
+            with suppress(OSError, ValueError, RuntimeError): r.raw.shutdown()
+
+    @contextmanager
+    def watch(self, r): # a response
+        "Break this one off, too, if all is to end."
+        self.open.append(r)
+        try: yield
+        finally: self.open.remove(r)
+
+# %% ../nbs/27_download.ipynb #6f10e8c9
 def attempt(
     session, # requests.Session
     part:Part, # what there is
     patience:Patience, # how long to wait
     tick, # called with the number of bytes that came (below 0: were dropped), and, when it becomes known, of the whole file
-    stop:threading.Event, # set when all is to end
+    stop:Stop, # set when all is to end
 ):
     "Fetch the rest of a file. Raises: Again, Never, or InputError if the disk does not take it."
     if not part.usable(): tick(-part.size); part.drop()
     if part.size and part.size == part.total: return
     headers = {"Range": f"bytes={part.size}-"} | ({"If-Range": part.mark} if part.mark else {}) if part.size else {}
     try:
-        with ask(session, part.item, headers, patience) as r:
+        with ask(session, part.item, headers, patience) as r, stop.watch(r):
             if r.status_code == 416 or r.status_code == 206 and not part.continues(r):
                 tick(-part.size); part.drop()
                 raise Again("the server's rest does not fit to what has arrived")
@@ -368,6 +390,7 @@ def attempt(
             _check_end(r, part)
             tick(0, part.total)
             _append(part, r.raw.stream(1 << 15, decode_content=False), tick, stop)
+    except _SENSELESS as e: raise Never(_network(e)) from None
     except (requests.RequestException, HTTPError) as e: raise Again(_network(e) + _after(part)) from None
     if part.total is not None and part.size != part.total: raise Again(f"{part.size:,} of {part.total:,} bytes came")
 
@@ -392,23 +415,27 @@ def _write(f, block):
     f.write(block)
     f.flush()
 
+_SENSELESS = tuple(getattr(requests.exceptions, n) for n in ("InvalidURL", "InvalidSchema", "InvalidHeader", "InvalidProxyURL"))
+
 def _network(e):
     "What went wrong on the way, in a few words."
     text = str(e)
+    if "CERTIFICATE_VERIFY_FAILED" in text: return "the server's certificate is not accepted"
     if "timed out" in text.lower(): return "the server fell silent"
     if "NameResolution" in text or "resolve" in text: return "the server's name is not known here (no network?)"
     if "IncompleteRead" in text or "Connection broken" in text or "reset" in text.lower(): return "the connection broke"
     if "refused" in text: return "the server refuses connections"
     return f"{type(e).__name__}: {text[:200]}"
 
-# %% ../nbs/27_download.ipynb #d103cbe8
+# %% ../nbs/27_download.ipynb #fcab4c7d
 class Records:
     "What was fetched into a folder."
     def __init__(self, folder): # the folder
         self.folder, self.lock = Path(folder), threading.Lock()
-        try: self.files = json.loads((self.folder/RECORDS).read_text())
-        except (OSError, ValueError): self.files = {}
-        if not isinstance(self.files, dict): self.files = {}
+        try: files = json.loads((self.folder/RECORDS).read_text())
+        except (OSError, ValueError): files = {}
+        keys = {"bytes", "sha256", "checksum", "time", "url"}
+        self.files = {k: r for k, r in files.items() if isinstance(r, dict) and keys <= set(r)} if isinstance(files, dict) else {}
 
     def keep(self, item:Item, # what it should be
              found:dict, # what it is, of `check_file`
@@ -443,16 +470,16 @@ def on_disk(
         raise InputError(f"{path}: cannot write here ({e.strerror or e}); what is whole stays. Make room, or choose a folder that you may "
                          "write to, and run the same command again.") from None
 
-# %% ../nbs/27_download.ipynb #e14aa4f5
+# %% ../nbs/27_download.ipynb #7d8bd55b
 def fetch(
     item:Item, # what is wanted
     records:Records, # of the folder
     patience:Patience=Patience(), # how long to wait
     tick=lambda n, total=None: None, # as in `attempt`
-    stop:threading.Event|None=None, # set when all is to end
+    stop:Stop|None=None, # set when all is to end
 ) -> dict: # bytes, sha256, checksum
     "Fetch one file, whole. Raises: Never if it cannot be had, InputError if the disk does not take it."
-    place, stop = safe_path(item.path, records.folder), stop or threading.Event()
+    place, stop = safe_path(item.path, records.folder), stop or Stop()
     with on_disk(place), requests.Session() as session:
         place.parent.mkdir(parents=True, exist_ok=True)
         part, failures, best, wrong = Part(place, item), 0, 0, []
@@ -508,13 +535,13 @@ def locked(
         yield
     finally: os.close(fd)
 
-# %% ../nbs/27_download.ipynb #cbb6b29b
+# %% ../nbs/27_download.ipynb #742a41ad
 class Show:
     "Bars for all files and for each one, and the same as lines of the log."
     def __init__(self, items): # what is to be fetched
         self.items, self.done, self.came, self.lock = items, 0, 0, threading.Lock()
         self.total = None if any(i.bytes is None for i in items) else sum(i.bytes for i in items)
-        self.bar = self._bar(self.total, f"{len(items)} files")
+        self.bar = self._bar(self.total, f"0 of {len(items)} files")
 
     def _bar(self, total, desc):
         bar = progress(total=total, desc=desc, unit="B")
@@ -543,11 +570,12 @@ class Show:
             result): # what was found, or why not
         "Say how a file ended."
         self.done += 1
+        self.bar.set_description_str(f"{self.done} of {len(self.items)} files")
         if isinstance(result, dict): log.info("[%d/%d] %s: %.1f MB, %s.", self.done, len(self.items), item.path, result["bytes"]/1e6,
                                               f"{item.checksum.split(':')[0]} is right" if item.checksum else "whole, by its length and format")
         else: log.warning("[%d/%d] %s: %s.", self.done, len(self.items), item.path, result)
 
-# %% ../nbs/27_download.ipynb #03d0d65b
+# %% ../nbs/27_download.ipynb #ff7b48ba
 def download(
     items:list[Item], # what is wanted
     folder, # where it goes
@@ -574,16 +602,22 @@ def _lacks(folder, missing, items):
     return (f"{folder}: {len(missing)} of {len(items)} files are missing: {named}. What is whole stays; "
             "run the same command again to go on.")
 
+def _lines_above(bar):
+    "Let the log write above the bars, if there are any."
+    if bar.disable: return nullcontext()
+    from tqdm.contrib.logging import logging_redirect_tqdm             # which complains, in a notebook without widgets
+    return logging_redirect_tqdm([log])
+
 def _fetch_all(todo, records, jobs, patience):
     "Fetch in threads; path → why, of what is missing."
-    stop, show, missing = threading.Event(), Show(todo), {}
+    stop, show, missing = Stop(), Show(todo), {}
     def work(item):
         if stop.is_set(): return "stopped"
         try:
             with show.file(item) as tick: return fetch(item, records, patience, tick, stop)
         except Never as e: return str(e)
         except BaseException: stop.set(); raise                           # the disk: the others would fare no better
-    with ThreadPoolExecutor(jobs) as pool:
+    with _lines_above(show.bar), ThreadPoolExecutor(jobs) as pool:
         try:
             of = {pool.submit(work, i): i for i in todo}
             left = set(of)

@@ -43,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if s.pause and k: time.sleep(s.pause)
             self.wfile.write(rest[k:k + s.block])
         self.wfile.flush()
-        if "stall" in todo: s.released.wait(5)
+        if "stall" in todo: s.released.wait(60)
         self.close_connection = True
     def log_message(self, *args): pass
     def handle(self):
@@ -201,7 +201,7 @@ def test_attempts_are_bounded(server, tmp_path):
 
 def test_retry_after(server, tmp_path, hear, caplog):
     waits = []
-    class Stop(threading.Event):
+    class Stop(d.Stop):
         def wait(self, t=None): waits.append(t)
     server.plan["/f.bin"] = [dict(status=429, headers={"Retry-After": "1"}), dict(status=503)]
     d.fetch(item(server), d.Records(tmp_path), QUICK, stop=Stop())
@@ -290,8 +290,10 @@ def test_parts_that_are_of_no_use(server, tmp_path):
     leave(tmp_path/"b", BODY + b"more", server)                                           # too long
     leave(tmp_path/"c", BODY[:300_000], server)
     (tmp_path/"c"/"f.bin.part.json").write_text("{half")                                  # the note is broken
-    for f in "abc": get(server, tmp_path/f); whole(tmp_path/f)
-    assert server.sent["/f.bin"] == 1_200_000
+    leave(tmp_path/"d", BODY[:300_000], server, etag=7)                                   # is none
+    leave(tmp_path/"e", BODY[:300_000], server, total="x")
+    for f in "abcde": get(server, tmp_path/f); whole(tmp_path/f)
+    assert server.sent["/f.bin"] == 2_000_000
 
 def test_a_part_beyond_the_end(server, tmp_path):
     "The file was replaced by a shorter one, and the manifest has its checksum: 416, and anew."
@@ -368,6 +370,12 @@ def test_one_download_a_folder(server, tmp_path):
     get(server, tmp_path)
     whole(tmp_path)
 
+@pytest.mark.parametrize("text", ["{half", "[1]", '{"f.bin": 1}', '{"f.bin": {"bytes": 400000}}'])
+def test_records_that_were_damaged(text, server, tmp_path):
+    (tmp_path/"downloads.json").write_text(text)
+    get(server, tmp_path)
+    whole(tmp_path)
+
 # many
 
 def test_the_summary_names_what_is_missing(server, tmp_path):
@@ -413,15 +421,18 @@ def test_a_file_in_the_place_of_the_folder(server, tmp_path):
     (tmp_path/"x").write_text("")
     with pytest.raises(InputError, match="cannot write here"): get(server, tmp_path/"x"/"y")
 
-def test_interrupted(server, tmp_path):
-    server.pause, server.block = .05, 20_000
+@pytest.mark.parametrize("stall", [False, True])
+def test_interrupted(stall, server, tmp_path):
+    "Also while a server is silent, which is waited for a minute otherwise."
+    if stall: server.plan["/f.bin"] = [dict(cut=150_000, stall=True)]
+    else: server.pause, server.block = .05, 20_000
     args = [sys.executable, "-m", "chromexpress.cli", "download", "encode", str(tmp_path/"m.csv")]
     (tmp_path/"m.csv").write_text(f"url,path\n{server.url}f.bin,f.bin\n")
     p = subprocess.Popen(args, **PIPES | dict(env=ENV | dict(NO_PROXY="127.0.0.1")))
     end = time.monotonic() + 60
     while not (tmp_path/"f.bin.part").exists() and p.poll() is None and time.monotonic() < end: time.sleep(.005)
     p.send_signal(signal.SIGINT)
-    _, err = p.communicate()
+    _, err = p.communicate(timeout=20)
     assert p.returncode == 130 and err.endswith("chromexpress: interrupted; the same command goes on from here.\n") and "Traceback" not in err
 
 # manifests
@@ -455,6 +466,10 @@ def test_all_that_is_wrong_with_a_manifest(server, tmp_path, capsys):
         assert any(s.startswith(f"  - line {line}: {word}") for s in said), (line, said)
     assert "  - path 'a/b' stands in lines 2, 8; each file needs a path of its own." in said
     assert cli("download", "encode", m) == 2 and "8 problems" in capsys.readouterr().err and server.seen == []
+
+def test_a_zero_byte_in_a_manifest(tmp_path):
+    for text in ("url,path\nhttps://e.org/x,a\0b\n", "url,path\nhttps://e.org/\0x,ab\n"):
+        with pytest.raises(InputError, match="control character|cannot be read|needs an address"): d.read_manifest(manifest(tmp_path, text), tmp_path)
 
 def test_forms_of_a_manifest(server, tmp_path, hear, caplog):
     text = f"path,url,checksum,bytes,note\r\na.bin,/f.bin,{md5(BODY).upper()},400000,x\r\nsub/b.bin,{server.url}f.bin,,,\r\n"
