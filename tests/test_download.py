@@ -1,5 +1,5 @@
 "Downloads: a server that does everything wrong, and files that are whole or not there."
-import errno, gzip, hashlib, http.server, json, os, random, signal, subprocess, sys, threading, time, tomllib
+import errno, gzip, hashlib, http.server, json, os, random, signal, subprocess, sys, tempfile, threading, time, tomllib
 from pathlib import Path
 import pandas as pd, pytest, requests
 from chromexpress import download as d, roadmap as r
@@ -416,6 +416,16 @@ def test_the_disk(code, text, server, tmp_path, monkeypatch):
     get(server, tmp_path)
     whole(tmp_path)
     assert ranges(server)[-1] == f"bytes={2 << 15}-"                                      # and what was there is used
+
+def test_a_read_only_folder(server):
+    "Root may write anywhere, so root is nobody for a moment."
+    folder, root = Path(tempfile.mkdtemp()), os.geteuid() == 0
+    folder.chmod(0o555)
+    if root: os.seteuid(65534)
+    try: refused("cannot write here (Permission denied)", server, folder)
+    finally:
+        if root: os.seteuid(0)
+        folder.rmdir()
 
 def test_a_file_in_the_place_of_the_folder(server, tmp_path):
     (tmp_path/"x").write_text("")
