@@ -436,7 +436,8 @@ def test_interrupted(stall, server, tmp_path):
     "Also while a server is silent, which is waited for a minute otherwise."
     if stall: server.plan["/f.bin"] = [dict(cut=150_000, stall=True)]
     else: server.pause, server.block = .05, 20_000
-    args = [sys.executable, "-m", "chromexpress.cli", "download", "encode", str(tmp_path/"m.csv")]
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from chromexpress.cli import main; main(sys.argv[1:])"
+    args = [sys.executable, "-c", code, "download", "encode", str(tmp_path/"m.csv")]   # background jobs begin with SIGINT ignored
     (tmp_path/"m.csv").write_text(f"url,path\n{server.url}f.bin,f.bin\n")
     p = subprocess.Popen(args, **PIPES | dict(env=ENV | dict(NO_PROXY="127.0.0.1")))
     end = time.monotonic() + 60
