@@ -8,7 +8,7 @@ __all__ = ['ALGORITHMS', 'RECORDS', 'SOURCES', 'Item', 'read_checksum', 'safe_pa
            'next_hop', 'ask', 'Part', 'Stop', 'attempt', 'Records', 'on_disk', 'fetch', 'locked', 'Show', 'download',
            'download_manifest']
 
-# %% ../nbs/27_download.ipynb #7f0f2fd5
+# %% ../nbs/27_download.ipynb #267bf8ba
 import gzip, hashlib, json, os, re, struct, threading, zlib
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext, suppress
@@ -18,7 +18,6 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 import pandas as pd, requests
-from tqdm.contrib.logging import logging_redirect_tqdm
 from urllib3.exceptions import HTTPError
 from .core import InputError, Problems, check_columns, log, progress, seed_of, write_json
 from .genome import read_table
@@ -576,7 +575,7 @@ class Show:
                                               f"{item.checksum.split(':')[0]} is right" if item.checksum else "whole, by its length and format")
         else: log.warning("[%d/%d] %s: %s.", self.done, len(self.items), item.path, result)
 
-# %% ../nbs/27_download.ipynb #7b52c80f
+# %% ../nbs/27_download.ipynb #ff7b48ba
 def download(
     items:list[Item], # what is wanted
     folder, # where it goes
@@ -603,6 +602,12 @@ def _lacks(folder, missing, items):
     return (f"{folder}: {len(missing)} of {len(items)} files are missing: {named}. What is whole stays; "
             "run the same command again to go on.")
 
+def _lines_above(bar):
+    "Let the log write above the bars, if there are any."
+    if bar.disable: return nullcontext()
+    from tqdm.contrib.logging import logging_redirect_tqdm             # which complains, in a notebook without widgets
+    return logging_redirect_tqdm([log])
+
 def _fetch_all(todo, records, jobs, patience):
     "Fetch in threads; path → why, of what is missing."
     stop, show, missing = Stop(), Show(todo), {}
@@ -612,8 +617,7 @@ def _fetch_all(todo, records, jobs, patience):
             with show.file(item) as tick: return fetch(item, records, patience, tick, stop)
         except Never as e: return str(e)
         except BaseException: stop.set(); raise                           # the disk: the others would fare no better
-    above = nullcontext() if show.bar.disable else logging_redirect_tqdm([log]) # lines go above the bars
-    with above, ThreadPoolExecutor(jobs) as pool:
+    with _lines_above(show.bar), ThreadPoolExecutor(jobs) as pool:
         try:
             of = {pool.submit(work, i): i for i in todo}
             left = set(of)

@@ -1,5 +1,5 @@
 "Downloads: a server that does everything wrong, and files that are whole or not there."
-import errno, gzip, hashlib, http.server, json, os, random, signal, subprocess, sys, threading, time, tomllib
+import errno, gzip, hashlib, http.server, json, os, random, signal, subprocess, sys, tempfile, threading, time, tomllib
 from pathlib import Path
 import pandas as pd, pytest, requests
 from chromexpress import download as d, roadmap as r
@@ -417,6 +417,16 @@ def test_the_disk(code, text, server, tmp_path, monkeypatch):
     whole(tmp_path)
     assert ranges(server)[-1] == f"bytes={2 << 15}-"                                      # and what was there is used
 
+def test_a_read_only_folder(server):
+    "Root may write anywhere, so root is nobody for a moment."
+    folder, root = Path(tempfile.mkdtemp()), os.geteuid() == 0
+    folder.chmod(0o555)
+    if root: os.seteuid(65534)
+    try: refused("cannot write here (Permission denied)", server, folder)
+    finally:
+        if root: os.seteuid(0)
+        folder.rmdir()
+
 def test_a_file_in_the_place_of_the_folder(server, tmp_path):
     (tmp_path/"x").write_text("")
     with pytest.raises(InputError, match="cannot write here"): get(server, tmp_path/"x"/"y")
@@ -426,7 +436,8 @@ def test_interrupted(stall, server, tmp_path):
     "Also while a server is silent, which is waited for a minute otherwise."
     if stall: server.plan["/f.bin"] = [dict(cut=150_000, stall=True)]
     else: server.pause, server.block = .05, 20_000
-    args = [sys.executable, "-m", "chromexpress.cli", "download", "encode", str(tmp_path/"m.csv")]
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from chromexpress.cli import main; main(sys.argv[1:])"
+    args = [sys.executable, "-c", code, "download", "encode", str(tmp_path/"m.csv")]   # background jobs begin with SIGINT ignored
     (tmp_path/"m.csv").write_text(f"url,path\n{server.url}f.bin,f.bin\n")
     p = subprocess.Popen(args, **PIPES | dict(env=ENV | dict(NO_PROXY="127.0.0.1")))
     end = time.monotonic() + 60
