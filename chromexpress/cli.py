@@ -48,11 +48,11 @@ def new_study(path:str): # file to write, e.g. study.toml
     from chromexpress.study import new_study
     print(new_study(path))
 
-# %% ../nbs/51_cli.ipynb #53c76cb5
+# %% ../nbs/51_cli.ipynb #9cc4378a
 @command
 def genes(gtf:str="", # the annotation: GTF or GFF3, or .gz of one
           ensembl:int=0, # or the number of an Ensembl release, which pyensembl fetches: 75 is the last of hg19
-          assembly:str="", # hg19, hg38, mm10, or a name of its own with --chrom-sizes
+          assembly:str="", # hg19, hg38, mm10, or another name, whose chromosome lengths are given too
           chrom_sizes:str="", # a file of two columns, chromosome and length
           out:str="genes.tsv", # table to write
           tss:str="gene", # the start of the gene, or of its canonical or 5prime transcript
@@ -169,7 +169,7 @@ def _chosen(units, **only):
     from chromexpress.units import choose
     return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
 
-# %% ../nbs/51_cli.ipynb #b71a790a
+# %% ../nbs/51_cli.ipynb #592aaa33
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
@@ -190,7 +190,6 @@ def run(study:str, # the study file
     check_targets(s, {only: units[only]} if only in units else todo)
     if dry_run: return _say_cost(estimate(todo), _default_jobs(jobs, device))
     if only: return _do_only(s, units, only, threads, device)
-    _list_unmatched(s)
     run_units(s.path, todo, _default_jobs(jobs, device), threads, device, binned=lambda: _check(s, units))
     return _follow_up(s, units)
 
@@ -215,11 +214,12 @@ def _do_only(study, units, only, threads, device):
     torch.set_num_threads(threads)
     print(f"{only}: {do_unit(units[only], units, str(pick_device(device))):.1f} s")
 
-# %% ../nbs/51_cli.ipynb #808be018
+# %% ../nbs/51_cli.ipynb #c7c36c29
 def _follow_up(study, units, figures=True):
     "Collect, evaluate, and draw."
     from chromexpress.batch import collect, draw_notebooks, notebook_units, write_report
     collect(study, units)
+    _list_unmatched(study)
     print(study.out/"metrics.csv")
     if figures:
         notebooks = notebook_units(study, units)

@@ -340,7 +340,7 @@ def _about(kind, source, a): # gene, parent, transcript, symbol, biotype of gene
     own = of("transcript_biotype", "transcript_type") or ("" if kind == "gene" else of("biotype")) or source
     return gene, transcript, of("gene_name", "Name", "gene"), of("gene_biotype", "gene_type") or (of("biotype") if kind == "gene" else ""), own, of("tag")
 
-# %% ../nbs/01_genome.ipynb #8825103e
+# %% ../nbs/01_genome.ipynb #abecace2
 def _row(line, i, path): # the fields of one line
     fields = line.rstrip("\n").split("\t")
     if len(fields) != 9: raise InputError(f"{path}: line {i} has {len(fields)} field{'s' * (len(fields) != 1)}; GTF and GFF3 have 9, "
@@ -353,8 +353,9 @@ def _rows(f, path, kinds, builds): # a tuple for each line of the kinds that are
             if line.startswith("##FASTA"): return
             builds.update(_NAMED.get(b, b) for b in _BUILD.findall(line))
         elif line.strip():
-            chrom, source, feature, start, end, _, strand, _, about = _row(line, i, path)
-            if (kind := _kind(feature)) not in kinds: continue
+            first = line.split("\t", 3)                              # most lines need no more
+            if len(first) == 4 and (kind := _kind(first[2])) not in kinds: continue
+            chrom, source, _, start, end, _, strand, _, about = _row(line, i, path)
             if not (start.isdecimal() and end.isdecimal() and 0 < int(start) <= int(end)):
                 raise InputError(f"{path}: line {i}: {start}-{end} is no span; needed are two whole numbers from 1 on, the lower first.")
             if kind != "exon" and strand not in "+-": raise InputError(f"{path}: line {i}: the strand is {strand!r}, neither '+' nor '-'.")

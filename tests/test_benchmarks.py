@@ -92,6 +92,11 @@ def test_encode_grid(tmp_path):
     again = quick("encode_grid", tmp_path, *args)
     assert (tmp_path/"out"/"benchmark.json").read_bytes() == before and again["tables"] == f["tables"]
 
+def test_annotation(tmp_path):
+    f = quick("annotation", tmp_path)
+    assert f["genes"] == 500 and f["equal to pandas"] == 1
+    for n in ("gene", "canonical", "5prime", "lengths"): assert f[f"{n}, s"] > 0 and f[f"{n}, above imports, MiB"] > 0
+
 def test_known_answer(tmp_path):
     f = quick("known_answer", tmp_path)
     assert 0 < f["ridge: R² of all marks over the oracle's"] < 1.2 and f["ridge: pairs of marks ranked against the truth"] >= 0
