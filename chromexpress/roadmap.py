@@ -118,7 +118,7 @@ def roadmap_items(
     urls = [MATRIX, *(f"roadmap/data/byFileType/{SIGNALS[signal].format(c, a)}" for c, of in tracks.items() for a in of)]
     return [Item(base + u, u.rpartition("/")[2]) for u in urls]
 
-# %% ../nbs/28_roadmap.ipynb #e24de066
+# %% ../nbs/28_roadmap.ipynb #d5523c3b
 def roadmap_study(
     folder, # of the files
     tracks:dict, # cell → assays
@@ -140,7 +140,8 @@ def roadmap_study(
     if left := [c for c in tracks if trained and c not in trained]:
         log.warning("%s: the matrix has no RNA for %s; their tracks are comments. `chromexpress predict` serves such cells.", path, some(left))
     with atomic(path) as tmp: tmp.write_text(text, encoding="utf-8")
-    if not (Path(folder)/genes).exists(): log.warning("%s: [genes] names %s, which was NOT downloaded; put your gene table there.", path, genes)
+    if not (Path(folder)/genes).exists(): log.warning("%s: [genes] names %s, which was NOT downloaded; "
+        "`chromexpress genes --ensembl 75 --assembly hg19` makes one.", path, genes)
     return path
 
 _HEAD = """# Roadmap Epigenomics: {cells}.
@@ -148,11 +149,12 @@ name = "roadmap"
 assembly = "hg19"
 out = "results"
 
-# The gene table was NOT downloaded: name one of your own. It needs the columns gene_id (ENSG…, without version), chrom,
-# tss and strand of hg19, such as Ensembl release 75 has them, and holds the genes that are to be studied.
+# The gene table was NOT downloaded. `chromexpress genes --ensembl 75 --assembly hg19 --out genes.tsv` makes one, with the
+# extra "ensembl"; its tss_base is 0. Another one needs the columns gene_id (ENSG…, without version), chrom, tss and strand
+# of hg19.
 [genes]
 table = {genes}
-tss_base = 1                       # 1 if it counts bases from 1 (Ensembl, GTF), 0 if from 0 (BED)
+tss_base = 0                       # 0 if it counts bases from 0 (`chromexpress genes`, BED), 1 if from 1 (Ensembl, GTF)
 """
 
 # %% ../nbs/28_roadmap.ipynb #af374c43
