@@ -367,7 +367,8 @@ MORE = dict(
     folder_as_a_track=(is_a_folder, ["prepare"], r"cellA-H3K27ac\.bedGraph"),
     missing_gene_table=(lost("genes.tsv"), ["units"], r"genes\.tsv"),
     missing_expression_table=(lost("rpkm.tsv"), ["units"], r"rpkm\.tsv"),
-    unknown_kind=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "bam"}'), ["units"], r"kind"),
+    unknown_kind=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "cram"}'), ["units"], r"kind"),
+    no_bam=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "bam"}'), ["units"], r"not a BAM file"),
     unknown_scale=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", scale = "lin"}'), ["units"], r"scale"))
 
 @pytest.mark.parametrize("name", FAULTS)
