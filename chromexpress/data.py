@@ -59,7 +59,7 @@ class Model:
     def target(self): # "gene" or "profile"
         return "profile" if self.profile else "gene"
 
-# %% ../nbs/09_data.ipynb #dca09466
+# %% ../nbs/09_data.ipynb #0370ec38
 @dataclass(frozen=True)
 class NetworkOptions:
     "How a network is trained (Murphy et al. 2025, doi:10.1093/nar/gkae1212)."
@@ -72,14 +72,16 @@ class NetworkOptions:
     patience:int=12 # training ends after so many
     min_delta:float=1e-4 # for the learning rate, a loss is better if it is lower by more than this
     target:str="transformed" # what is fitted: "transformed" expression, or "unit": untransformed, scaled to 0–1
+    precision:str="float32" # of products in training; "bf16" is faster where the processor has it
     def __post_init__(self):
         for name in ("batch", "epochs", "plateau", "patience"):
             if getattr(self, name) < 1: raise InputError(f"{name} = {getattr(self, name)}: needs 1 or more.")
         if not (self.lr > 0 and 0 < self.decay <= 1 and self.eps > 0 and self.min_delta >= 0):
             raise InputError(f"lr = {self.lr}, decay = {self.decay}, eps = {self.eps}, min_delta = {self.min_delta}: "
                              "need lr > 0, 0 < decay ≤ 1, eps > 0, min_delta ≥ 0.")
-        if self.target not in (known := ("transformed", "unit")):
-            raise InputError(f"target = {self.target!r} is unknown{suggest(self.target, known)}")
+        for name, known in (("target", ("transformed", "unit")), ("precision", ("float32", "bf16"))):
+            if (value := getattr(self, name)) not in known:
+                raise InputError(f"{name} = {value!r} is unknown{suggest(value, known)}")
 
 # %% ../nbs/09_data.ipynb #b500c4a5
 def check_window(

@@ -5,26 +5,25 @@
 # %% auto #0
 __all__ = ['profile_cnn', 'profile_block', 'ProfileCNNOptions', 'ProfileCNN', 'multiply_adds']
 
-# %% ../nbs/12_profile_cnn.ipynb #79dbf01a
+# %% ../nbs/12_profile_cnn.ipynb #d7b4b6d3
 from dataclasses import dataclass
 import numpy as np, torch
 from torch import nn
 from .core import InputError
 from .data import Model, NetworkOptions, check_window, window_inputs
-from .promoter_cnn import keras_init
+from .promoter_cnn import SameConv, keras_init
 
-# %% ../nbs/12_profile_cnn.ipynb #8fe341f6
+# %% ../nbs/12_profile_cnn.ipynb #ff1f80d9
 def profile_block(
     c_in:int, # channels of the input
     c_out:int, # channels of the output
     kernel:int, # bins
     pool:int, # bins
     dropout:float, # probability
-) -> nn.Sequential: # (batch, c_in, bins) → (batch, c_out, bins // pool)
-    "Convolution, batch normalisation, ReLU, max-pool, dropout."
-    left = (kernel - 1) // 2
-    return nn.Sequential(nn.ConstantPad1d((left, kernel - 1 - left), 0.), nn.Conv1d(c_in, c_out, kernel, bias=False),
-                         nn.BatchNorm1d(c_out), nn.ReLU(), nn.MaxPool1d(pool), nn.Dropout(dropout))
+) -> nn.Sequential: # (batch, c_in, 1, bins) → (batch, c_out, 1, bins // pool)
+    "Convolution, batch normalisation, max-pool, ReLU, dropout."
+    return nn.Sequential(SameConv(c_in, c_out, kernel, pool, bias=False), nn.BatchNorm2d(c_out), nn.MaxPool2d((1, pool)),
+                         nn.ReLU(), nn.Dropout(dropout))
 
 # %% ../nbs/12_profile_cnn.ipynb #3f4793cb
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _check_layers(o):
         raise InputError(f"dense = {o.dense}, dropout = {o.dropout}, dense_dropout = {o.dense_dropout}: "
                          "need dense of 1 or more, and dropout from 0 to below 1.")
 
-# %% ../nbs/12_profile_cnn.ipynb #63fc6d3b
+# %% ../nbs/12_profile_cnn.ipynb #d45f2188
 class ProfileCNN(nn.Module):
     "A profile encoder in the spirit of doi:10.1038/s42256-022-00570-9; the layers are our own choice."
     def __init__(self, options:ProfileCNNOptions, # widths, kernels, pools, dense, dropout, dense_dropout
@@ -78,8 +77,8 @@ class ProfileCNN(nn.Module):
         nn.init.zeros_(self.dense[-1].weight)
 
     def forward(self, signal): # (batch, bins, tracks) of ln(mean + 1) → (batch,) expression
-        x = self.conv(signal.transpose(1, 2))                    # (batch, channels, positions)
-        return self.dense(x.transpose(1, 2).flatten(1)).squeeze(1)
+        x = self.conv(signal.transpose(1, 2).unsqueeze(2))       # (batch, channels, 1, positions)
+        return self.dense(x.squeeze(2).transpose(1, 2).flatten(1)).squeeze(1)
 
 # %% ../nbs/12_profile_cnn.ipynb #0f4fb6cd
 def multiply_adds(

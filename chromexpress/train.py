@@ -13,17 +13,19 @@ from torch import nn
 from .core import InputError, atomic, log, progress
 from .data import Batches, Data, NetworkOptions
 
-# %% ../nbs/20_train.ipynb #9b5a7d0f
+# %% ../nbs/20_train.ipynb #cf87075e
 def epoch_of(
     net:nn.Module, # what is trained
     batches:Batches, # the epoch
     optimizer, # steps after each batch
+    precision:str="float32", # of products in the network: "float32" or "bf16"
 ) -> float: # mean loss over the epoch, in the training mode (with dropout)
     "One epoch of training."
     net.train()
     total = 0.
     for x, y in batches:
-        loss = nn.functional.mse_loss(net(**x), y)
+        with torch.autocast(y.device.type, torch.bfloat16, enabled=precision == "bf16"): y_pred = net(**x)
+        loss = nn.functional.mse_loss(y_pred.float(), y)
         optimizer.zero_grad(set_to_none=True); loss.backward(); optimizer.step()
         total += float(loss.detach()) * len(y)
     return total / len(batches.y)
@@ -66,13 +68,13 @@ def load_checkpoint(
     log.info(f"{path}: belongs to other options or inputs; starting anew.")
     return None
 
-# %% ../nbs/20_train.ipynb #8ead1d25
+# %% ../nbs/20_train.ipynb #c32965ec
 class _Training:
     "A training under way."
     def __init__(self, build, options, seed, device, desc):
         torch.manual_seed(seed)
         self.net, self.order, self.device = build().to(device), torch.Generator().manual_seed(seed), device
-        self.lr, self.desc = options.lr, desc
+        self.lr, self.precision, self.desc = options.lr, options.precision, desc
         self.adam = torch.optim.Adam(self.net.parameters(), lr=options.lr, eps=options.eps, fused=True)
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             self.adam, factor=options.decay, patience=options.plateau - 1, threshold=options.min_delta,
@@ -94,7 +96,7 @@ class _Training:
     def epoch(self, train, valid, y_valid):
         "One epoch, and what follows from it; its validation loss."
         start = time.monotonic()
-        loss = epoch_of(self.net, train, self.adam)
+        loss = epoch_of(self.net, train, self.adam, self.precision)
         vloss = float(np.mean((predict_network(self.net, valid, device=self.device).astype(float) - y_valid)**2))
         if not np.isfinite(loss + vloss):
             raise InputError(f"{self.desc}: the loss is {loss} in training and {vloss} in validation at epoch "
