@@ -200,6 +200,7 @@ def plan_application(
     if study.tables: stores = needs_of([configured])
     return Application(study, members, begun, configured, stores)
 
+# %% ../nbs/25_apply.ipynb #ca3efb7b
 def _lacks(study, configured):
     "What a study lacks for a model's inputs; what the model predicts counts as there."
     if "genes" not in study.__dict__: return []
@@ -281,6 +282,7 @@ def same_unit(
     if not e or not unit: return False
     return all(e[k] == unit[k] for k in (["unit", "transform"] + ["pseudocount"]*(unit["transform"] != "none")))
 
+# %% ../nbs/25_apply.ipynb #f713a004
 def _code_differences(a):
     "Sentences on runs that were made by other code, or from different things."
     now, said = code_version(*RUN_CODE, *model_code(a.configured.model)), []
@@ -292,6 +294,7 @@ def _code_differences(a):
     if mixed: said.append(f"the runs were not all made from the same {' and '.join(mixed)}; run their study again.")
     return said
 
+# %% ../nbs/25_apply.ipynb #cad9dbfb
 def differences(
     a:Application, # as planned
     blind:bool=False, # whether only blind predictions are made
@@ -322,6 +325,7 @@ def factor_of(
     if scale == "log": return float(2.**(now - then))
     return now/then if then else np.inf if now else 1.
 
+# %% ../nbs/25_apply.ipynb #5e549bf7
 def level_differences(
     a:Application, # its tracks are binned
 ) -> tuple[list, dict]: # sentences, and the levels: cell → assay → number
@@ -358,6 +362,7 @@ def _fitted(a, cell, member, device):
         raise InputError(f"{member.folder}: this version cannot take up its model ({type(e).__name__}: "
                          f"{str(e).splitlines()[0] if str(e) else ''}); run it again.") from None
 
+# %% ../nbs/25_apply.ipynb #bf811d0d
 def predict_cell(
     a:Application, # its tracks are binned
     cell:str, # which cell
@@ -407,6 +412,7 @@ def mean_of(
     said[:] = [say(p) for p in patterns]
     return said[which.ravel()]
 
+# %% ../nbs/25_apply.ipynb #abf5250c
 def applied_table(
     a:Application, # as planned
     members, # (runs,) that are in the mean
@@ -475,6 +481,7 @@ def application_record(
                            left_out={c: int(len(study.genes) - (table.cell == c).sum()) for c in study.cells}),
                 warnings=said, metrics=_metrics(a, table), **code_state())
 
+# %% ../nbs/25_apply.ipynb #61c93c6f
 def _metrics(a, table):
     "Metrics of each cell whose expression is known."
     known = table[table.y_true.notna()]
@@ -513,6 +520,7 @@ def apply_runs(
     _write(files, table, profiles, record)
     return table
 
+# %% ../nbs/25_apply.ipynb #41b12380
 def warn(
     said, # sentences
 ) -> list: # the same
@@ -520,6 +528,7 @@ def warn(
     for s in said: log.warning("%s", s)
     return list(said)
 
+# %% ../nbs/25_apply.ipynb #2a6fa122
 def _write(files, table, profiles, record):
     "Write the results, the record last."
     files["about"].unlink(missing_ok=True)

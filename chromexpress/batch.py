@@ -71,7 +71,7 @@ def run_notebook(
         raise RuntimeError(f"{path} with {given}: cell {e.exec_count} failed with {e.ename}: {e.evalue}") from None
     return Path(target)
 
-# %% ../nbs/50_batch.ipynb #76f2eef6
+# %% ../nbs/50_batch.ipynb #084ef7bb
 @lru_cache(maxsize=1)
 def _planned(stamp, plan, *args):
     "The units that a pool works on, planned once per process."
@@ -81,6 +81,7 @@ def _plan_study(study_path):
     "The units of a study."
     return plan_units(*load_study(study_path))
 
+# %% ../nbs/50_batch.ipynb #ce08355a
 def _start_worker(threads):
     "What a worker process begins with; it ends, without a word, at Ctrl-C and when the process that started it is gone."
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN: signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -95,6 +96,7 @@ def _end_with(parent):
     parent.join()
     os._exit(1)
 
+# %% ../nbs/50_batch.ipynb #8d11ad2c
 def _work(stamp, recipe, unit_id, identity, device, every):
     "Do one unit in a worker; the seconds it took."
     units = _planned(stamp, *recipe)
@@ -135,7 +137,7 @@ def _interrupts_held():
         if ours: signal.signal(signal.SIGINT, before)
         if came: signal.raise_signal(signal.SIGINT)
 
-# %% ../nbs/50_batch.ipynb #54e99f83
+# %% ../nbs/50_batch.ipynb #ee8234d4
 @contextmanager
 def _workers(jobs, threads):
     "A pool of processes with a fixed number of threads each; if the block raises, they are ended."
@@ -153,6 +155,7 @@ def _workers(jobs, threads):
         pool.shutdown(wait=False, cancel_futures=True)
         for k, v in kept.items(): os.environ.pop(k) if v is None else os.environ.update({k: v})
 
+# %% ../nbs/50_batch.ipynb #8422f3c5
 def _outcome(future, running):
     "Seconds and error of a finished unit. Raises: RuntimeError if a worker died while these units were running."
     try: return future.result(), None
@@ -161,6 +164,7 @@ def _outcome(future, running):
         raise RuntimeError(f"a worker process died, perhaps for lack of memory, while {', '.join(running)} ran; "
                            "use fewer --jobs and run again, what is finished is kept.") from None
 
+# %% ../nbs/50_batch.ipynb #4e4904f6
 def _pooled(recipe, todo, units, jobs, threads, device, every):
     "Do units in several processes, each as soon as those it waits for are done; yields id, seconds, error."
     stamp, waiting, running, failed, done = time.time_ns(), dict(todo), {}, set(), set()
@@ -177,13 +181,28 @@ def _pooled(recipe, todo, units, jobs, threads, device, every):
                 (failed if error else done).add(i)
                 yield i, seconds, error
 
-# %% ../nbs/50_batch.ipynb #1c0a2e65
+# %% ../nbs/50_batch.ipynb #571c9511
 def _engine(todo, jobs):
     "How to go through units: in this process, or in a pool if that is worth its start."
     bins = all(isinstance(u.work, Binning) for u in todo.values())
     quick = bins and sum(u.cost["seconds"] for u in todo.values()) < 30
     return _one_by_one if jobs == 1 or len(todo) < 2 or quick else _pooled
 
+def _to_do(units):
+    "The units that are not current; the log says why a stale one is done again."
+    todo = {i: u for i, u in units.items() if state(u) != "current"}
+    for u in todo.values():
+        if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
+    log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
+    return todo
+
+def _told(n, total, start, seconds, error):
+    "How a unit ended, and how long the others will take if they are alike."
+    if error: return f"FAILED: {error}"
+    left = (time.monotonic() - start) / n * (total - n)
+    return f"in {seconds:.1f} s; about {left/60:.0f} min left."
+
+# %% ../nbs/50_batch.ipynb #e0fc3302
 def run_units(
     study_path, # study.toml
     units:dict, # id → unit, in an order in which they can be done
@@ -195,10 +214,7 @@ def run_units(
     binned=lambda: None, # called once, when no track is left to be binned
 ) -> int: # how many units were done
     "Do all units that are not current. Raises: InputError with all that went wrong."
-    todo = {i: u for i, u in units.items() if state(u) != "current"}
-    for u in todo.values():
-        if state(u) == "stale": log.info(f"{u.id}: done again, because of {why_stale(u)}.")
-    log.info(f"{len(units)} units: {len(units) - len(todo)} current, {len(todo)} to do.")
+    todo = _to_do(units)
     device, failed, start = str(pick_device(device)), {}, time.monotonic()
     recipe = recipe or (_plan_study, str(study_path))
     left_to_bin = {i for i, u in todo.items() if u.kind == "bin"}
@@ -210,9 +226,7 @@ def run_units(
             if i in left_to_bin:
                 left_to_bin.remove(i)
                 if not left_to_bin: binned()
-            left = (time.monotonic() - start) / n * (len(todo) - n)
-            said = f"FAILED: {error}" if error else f"in {seconds:.1f} s; about {left/60:.0f} min left."
-            log.info(f"[{n}/{len(todo)}] {i} {said}")
+            log.info(f"[{n}/{len(todo)}] {i} {_told(n, len(todo), start, seconds, error)}")
             bar.update()
     lines = "\n".join(f"  - {i}: {e}" for i, e in failed.items())
     if failed: raise InputError(f"{len(failed)} of {len(todo)} units failed:\n{lines}")
@@ -259,7 +273,7 @@ def collect(
     mark_done(unit, time.monotonic() - start)
     return unit
 
-# %% ../nbs/50_batch.ipynb #7151edc3
+# %% ../nbs/50_batch.ipynb #fe3dbc6e
 def quality_notebook(
     study, # a Study
     units:dict, # id → unit, all of the study
@@ -272,6 +286,7 @@ def quality_notebook(
     return [Unit("notebook:62_quality", "notebook", folder, made, ("../62_quality.ipynb",), ("quality",),
                  (path, given, "quality"))] if state(unit) == "current" else []
 
+# %% ../nbs/50_batch.ipynb #30c248d0
 def _notebook_unit(study, runs, name, cell, given):
     "The unit of one notebook: of one cell, or of all (None)."
     path, stem = notebook_path(name), name if cell is None else f"{cell}-{name}"
@@ -281,6 +296,7 @@ def _notebook_unit(study, runs, name, cell, given):
     return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",),
                 (path, given, cell or "overview"))
 
+# %% ../nbs/50_batch.ipynb #1d61ace1
 def notebook_units(
     study, # a Study
     units:dict, # id → unit, all of the study
@@ -349,7 +365,7 @@ def notebook_body(
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     return HTMLExporter(template_name="basic", exclude_input=True, embed_images=True).from_notebook_node(nb)[0]
 
-# %% ../nbs/50_batch.ipynb #d4c68ba2
+# %% ../nbs/50_batch.ipynb #06680b40
 STYLE = """body{font:16px/1.55 Georgia,serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h1,h2,h3{font-family:Helvetica,Arial,sans-serif;line-height:1.2}
 section{border-top:1px solid #ccc;margin-top:3rem}h1{font-size:1.5rem}h1.subject{font-size:2rem}
@@ -360,10 +376,12 @@ img,svg{max-width:100%;height:auto}pre{white-space:pre-wrap;font-size:13px}
 .anchor-link,.jp-InputPrompt,.jp-OutputPrompt,.prompt{display:none}"""
 TITLES = {"61_overview": "Overview", "62_quality": "Quality"} # of the sections that are of no single cell
 
+# %% ../nbs/50_batch.ipynb #ecbd45ff
 def _cell_of(stem):
     "The cell that a notebook is of; empty if it is of none."
     return "" if stem in TITLES else stem.rsplit("-", 1)[0]
 
+# %% ../nbs/50_batch.ipynb #49926f1a
 def contents(
     study, # a Study
     units:list[Unit], # from `notebook_units`
@@ -383,6 +401,7 @@ def _dash(text):
     "Text after a dash, as HTML."
     return f" – {html.escape(text)}"
 
+# %% ../nbs/50_batch.ipynb #6cecda4f
 def _warned(study):
     "The warnings of quality control as a list."
     file = study.out/"qc_warnings.csv"
@@ -390,6 +409,7 @@ def _warned(study):
     items = [f"<li><b>{html.escape(f'{w.cell} {w.assay}'.strip())}</b>: {html.escape(w.message)}</li>" for w in found]
     return f'<p class="warned">Quality control warns:</p><ul class="warned">{"".join(items)}</ul>' if found else ""
 
+# %% ../nbs/50_batch.ipynb #32688d15
 def write_report(
     study, # a Study
     units:list[Unit], # from `notebook_units`, current

@@ -124,7 +124,7 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
-# %% ../nbs/51_cli.ipynb #e4b631dc
+# %% ../nbs/51_cli.ipynb #fbf756c2
 def _check(study, units):
     "Quality control of the tracks that are binned."
     from chromexpress.quality import check_quality
@@ -138,6 +138,7 @@ def _say_quality(study):
     n = len(pd.read_csv(file))
     print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n else f"quality: no warnings, see {study.out/'qc.csv'}")
 
+# %% ../nbs/51_cli.ipynb #987948f8
 def _list_unmatched(study):
     "Write down which genes have no row of expression, and which rows no gene; nothing where all match."
     from chromexpress.core import write_csv
@@ -147,6 +148,7 @@ def _list_unmatched(study):
     if len(table): write_csv(file, table)
     else: file.unlink(missing_ok=True)
 
+# %% ../nbs/51_cli.ipynb #3fc008e8
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core

@@ -64,6 +64,7 @@ def _gene_rows(g, gap, most): # (genes,) the row of each gene, first fit; −1 w
         out[r.Index] = (r.start, r.end, free[0] if free else -1)
     return [out[i][2] for i in g.index]
 
+# %% ../nbs/43_contact_plots.ipynb #996c2c33
 def _arcs(ax, at, partners, base, color): # arcs and fragments; the highest spans one unit
     mid = (partners.start + partners.end)/2
     span, top = (mid - at).abs().max() or 1, partners.value.max()
@@ -74,6 +75,47 @@ def _arcs(ax, at, partners, base, color): # arcs and fragments; the highest span
         ax.add_patch(Rectangle((s, base - .12), e - s, .12, facecolor=color, edgecolor=color, linewidth=.6))
 
 # %% ../nbs/43_contact_plots.ipynb #db25f8df
+def _draw_genes(ax, shown, here): # a box and a name for each gene that has a row
+    width = here.end - here.start
+    for r in shown[shown.row >= 0].itertuples():
+        y, color = .2 - .24*r.row, "#222222" if r.own else "#888888"
+        s, e = max(r.start, here.start), min(r.end, here.end)
+        ax.add_patch(Rectangle((s, y - .04), e - s, .08, facecolor=color, edgecolor=color, linewidth=.5))
+        x = ((s + e)/2 - here.start)/width
+        side = "left" if x < .04 else "right" if x > .96 else "center"
+        ax.annotate(f"{r.name} →" if r.strand == "+" else f"← {r.name}",
+                    ({"left": s, "right": e}.get(side, (s + e)/2), y - .05), ha=side, va="top", fontsize=5.5,
+                    color=color, fontweight="bold" if r.own else "normal")
+
+# %% ../nbs/43_contact_plots.ipynb #294561f0
+def _draw_tracks(ax, tracks, names, low, start): # each track below the last, as high as its highest bin; (y, name) of the ticks
+    palette, ticks = mark_colors(names), []
+    for i, n in enumerate(names):
+        d, y = tracks[tracks.name == n], low - .62*(i + 1)
+        top = d.value.max() or 1
+        x = np.r_[d.start.to_numpy(), d.end.iloc[-1]]
+        ax.stairs(y + .5*d.value.clip(lower=0).fillna(0)/top, x, baseline=y, fill=True, color=palette[n], linewidth=0)
+        ax.annotate(f"{top:.3g}", (start, y + .5), (2, 0), textcoords="offset points", va="top", fontsize=6,
+                    color="#555555")
+        ticks.append((y + .22, n))
+    return ticks
+
+# %% ../nbs/43_contact_plots.ipynb #13cf349f
+def _place_axis(ax, here, ticks, bottom): # the stretch from left to right, in kb or Mb
+    unit, name = (1e6, "Mb") if here.end - here.start > 2e5 else (1e3, "kb")
+    ax.set(xlim=(here.start, here.end), ylim=(bottom, 3.1), yticks=[y for y, _ in ticks],
+           yticklabels=[n for _, n in ticks], xlabel=f"{here.chrom}, {name}")
+    ax.xaxis.set_major_formatter(lambda v, _: f"{v/unit:g}")
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+# %% ../nbs/43_contact_plots.ipynb #388e669b
+def _numbers_line(partners, far, genes, hidden, tracks): # how many there are of each, as a sentence
+    return (f"{partners} partner{'s'*(partners != 1)} with their scores" + f", {far} on other chromosomes"*bool(far) +
+            f"; n = {genes} gene{'s'*(genes != 1)} in view" + f", {hidden} not drawn"*bool(hidden) +
+            "; each track from 0 to the value written in it"*bool(tracks))
+
+# %% ../nbs/43_contact_plots.ipynb #7b9ed9db
 @panel("gene-contacts")
 def gene_contacts(
     frame:pd.DataFrame, # from `gene_view`
@@ -83,9 +125,7 @@ def gene_contacts(
     of = {k: d.assign(start=d.start.astype(float), end=d.end.astype(float)) for k, d in frame.groupby("part", sort=False)}
     here, tss, tracks = of["stretch"].iloc[0], of["tss"].iloc[0], of.get("track", frame.iloc[:0])
     partners, names = of.get("partner", frame.iloc[:0]), list(dict.fromkeys(tracks.name))
-    unit = 1e6 if here.end - here.start > 2e5 else 1e3
-    ax = axes(ax, 7.2, 3 + .42*len(names))
-    width = here.end - here.start
+    ax, width = axes(ax, 7.2, 3 + .42*len(names)), here.end - here.start
     if len(partners):
         _arcs(ax, tss.start, partners, 1.2, "#B2182B")
         for x, label in score_labels(partners, .05*width):
@@ -93,32 +133,12 @@ def gene_contacts(
     genes = of.get("gene", frame.iloc[:0])
     genes = genes.assign(own=genes.name == here["name"])
     shown = genes.assign(row=_gene_rows(genes, .09*width, 5)) if len(genes) else genes.assign(row=0)
-    for r in shown[shown.row >= 0].itertuples():
-        y, color = .2 - .24*r.row, "#222222" if r.own else "#888888"
-        s, e = max(r.start, here.start), min(r.end, here.end)
-        ax.add_patch(Rectangle((s, y - .04), e - s, .08, facecolor=color, edgecolor=color, linewidth=.5))
-        x = ((s + e)/2 - here.start)/width
-        side = "left" if x < .04 else "right" if x > .96 else "center"
-        ax.annotate(f"{r.name} →" if r.strand == "+" else f"← {r.name}", ({"left": s, "right": e}.get(side, (s + e)/2), y - .05),
-                    ha=side, va="top", fontsize=5.5, color=color, fontweight="bold" if r.own else "normal")
+    _draw_genes(ax, shown, here)
     low = -.05 - .24*max(shown.row.max() + 1 if len(shown) else 0, 1)
-    palette, ticks = mark_colors(names), []
-    for i, n in enumerate(names):
-        d, y = tracks[tracks.name == n], low - .62*(i + 1)
-        top = d.value.max() or 1
-        x = np.r_[d.start.to_numpy(), d.end.iloc[-1]]
-        ax.stairs(y + .5*d.value.clip(lower=0).fillna(0)/top, x, baseline=y, fill=True, color=palette[n], linewidth=0)
-        ax.annotate(f"{top:.3g}", (here.start, y + .5), (2, 0), textcoords="offset points", va="top", fontsize=6, color="#555555")
-        ticks.append((y + .22, n))
+    ticks = _draw_tracks(ax, tracks, names, low, here.start) + [(2.1, "partners"), (low/2 + .1, "genes")]
     ax.axvline(tss.start, color="#222222", linewidth=.5, linestyle=(0, (3, 2)), zorder=0)
-    ticks += [(2.1, "partners"), (low/2 + .1, "genes")]
-    ax.set(xlim=(here.start, here.end), ylim=(low - .62*len(names) - .08, 3.1), yticks=[y for y, _ in ticks],
-           yticklabels=[n for _, n in ticks], xlabel=f"{here.chrom}, {'Mb' if unit == 1e6 else 'kb'}")
-    ax.xaxis.set_major_formatter(lambda v, _: f"{v/unit:g}")
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
-    far, hidden = int(here.value), int((shown.row < 0).sum()) if len(shown) else 0
-    n, m = len(partners), len(genes)
-    titles(ax, f"{here['name']} and its partners", f"{n} partner{'s'*(n != 1)} with their scores" + f", {far} on other chromosomes"*bool(far)
-           + f"; n = {m} gene{'s'*(m != 1)} in view" + f", {hidden} not drawn"*bool(hidden) + "; each track from 0 to the value written in it"*bool(names))
+    _place_axis(ax, here, ticks, low - .62*len(names) - .08)
+    hidden = int((shown.row < 0).sum()) if len(shown) else 0
+    titles(ax, f"{here['name']} and its partners",
+           _numbers_line(len(partners), int(here.value), len(genes), hidden, len(names)))
     return ax

@@ -142,6 +142,24 @@ def provenance(
                 chromosomes=asdict(task.study.folds[task.run.fold]), **more, made_from=made_from,
                 **code_state())
 
+# %% ../nbs/21_crossval.ipynb #b145dcf4
+def _execute_plain(task, data, folder):
+    "Fit what is no network, write it, and predict."
+    fitted, fill = task.model.fit(task, data), {f"fill.{k}": v for k, v in data.fill.items()}
+    with atomic(folder/"model.npz") as tmp: np.savez(tmp, **fitted, **fill)
+    return task.model.predict(fitted, data.x)
+
+def _execute_network(task, data, folder, identity, device, every):
+    "Fit a network, write it and its history, and predict."
+    build = lambda: task.model.network(task.options, data.x)
+    net, history = fit_network(build, data, task.options, task.run.random_seed, device, folder/"checkpoint.pt",
+                               identity, every, task.run.folder)
+    weights = {k: v.cpu() for k, v in net.state_dict().items()}
+    save_checkpoint(folder/"model.pt", net=weights, fill={k: torch.tensor(v) for k, v in data.fill.items()},
+                    scale=asdict(data.scale) if data.scale else None)
+    write_csv(folder/"history.csv", history)
+    return data.restored(predict_network(net, data.x, device=device))
+
 # %% ../nbs/21_crossval.ipynb #0ed809fe
 def execute(
     task:Task, # what to run
@@ -159,10 +177,7 @@ def execute(
                              "choose other [splits].")
     (folder/"run.json").unlink(missing_ok=True)
     if task.model.network: y = _execute_network(task, data, folder, identity, device, every)
-    else:
-        fitted, fill = task.model.fit(task, data), {f"fill.{k}": v for k, v in data.fill.items()}
-        with atomic(folder/"model.npz") as tmp: np.savez(tmp, **fitted, **fill)
-        y = task.model.predict(fitted, data.x)
+    else: y = _execute_plain(task, data, folder)
     if task.model.target == "profile": write_npy(folder/"profiles.npy", np.asarray(y, np.float32))
     table = prediction_table(task, data, y)
     write_csv(folder/"predictions.csv", table)
@@ -171,17 +186,6 @@ def execute(
     write_json(folder/"run.json", provenance(task, made_from or {}, **about, files=files))
     (folder/"checkpoint.pt").unlink(missing_ok=True)
     return table
-
-def _execute_network(task, data, folder, identity, device, every):
-    "Fit a network, write it and its history, and predict."
-    build = lambda: task.model.network(task.options, data.x)
-    net, history = fit_network(build, data, task.options, task.run.random_seed, device, folder/"checkpoint.pt",
-                               identity, every, task.run.folder)
-    weights = {k: v.cpu() for k, v in net.state_dict().items()}
-    save_checkpoint(folder/"model.pt", net=weights, fill={k: torch.tensor(v) for k, v in data.fill.items()},
-                    scale=asdict(data.scale) if data.scale else None)
-    write_csv(folder/"history.csv", history)
-    return data.restored(predict_network(net, data.x, device=device))
 
 # %% ../nbs/21_crossval.ipynb #12f2ca78
 def load_fitted(

@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import urljoin, urlsplit
 import pandas as pd, requests
+from fastcore.basics import patch
 from urllib3.exceptions import HTTPError
 from .core import InputError, Problems, check_columns, log, progress, seed_of, write_json
 from .genome import read_table
@@ -108,6 +109,7 @@ def read_manifest(
             {"bytes": "their size is the server's word", "checksum": "they are checked by size and format alone"}[what])
     return items
 
+# %% ../nbs/27_download.ipynb #a02f0a2d
 def _item(url, path, size, checksum, folder, base):
     "A line of a manifest."
     safe_path(path, folder)
@@ -151,6 +153,7 @@ def check_bigwig(
         if chroms >= size: raise InputError("it ends early, before the chromosomes")
         for at in [index, *(read(64 + 24*k + 16, "Q")[0] for k in range(zooms))]: _follow(at, read, size)
 
+# %% ../nbs/27_download.ipynb #d72fda5e
 def _follow(at, read, size):
     "Go down the last branch of an index."
     if read(at, "I")[0] != 0x2468ACE0: raise InputError("it has no index where its header says")
@@ -289,6 +292,7 @@ def ask(
             yield r
             return
 
+# %% ../nbs/27_download.ipynb #5d5d2476
 def _check_kind(r, path):
     "Refuse a web page in place of a file, and a file that was compressed on the way."
     kind, coding = r.headers.get("Content-Type", ""), r.headers.get("Content-Encoding", "identity").lower()
@@ -324,28 +328,33 @@ class Part:
     def usable(self): # whether the rest may be added to it
         return 0 < self.size and (self.total is None or self.size <= self.total) and bool(self.mark or self.item.checksum)
 
-    def drop(self):
-        "Begin anew."
-        for p in (self.path, self.about): p.unlink(missing_ok=True)
-        self.note = {}
+# %% ../nbs/27_download.ipynb #4dfbeda0
+@patch
+def drop(self:Part):
+    "Begin anew."
+    for p in (self.path, self.about): p.unlink(missing_ok=True)
+    self.note = {}
 
-    def begin(self, r): # a response of status 200
-        "Note which version it is that arrives now."
-        self.drop()
-        etag, n = r.headers.get("ETag", ""), r.headers.get("Content-Length", "")
-        self.note = dict(url=self.item.url, etag="" if etag.startswith("W/") else etag,
-                         modified=r.headers.get("Last-Modified", ""), total=int(n) if n.isdigit() else None)
-        write_json(self.about, self.note)
+@patch
+def begin(self:Part, r): # a response of status 200
+    "Note which version it is that arrives now."
+    self.drop()
+    etag, n = r.headers.get("ETag", ""), r.headers.get("Content-Length", "")
+    self.note = dict(url=self.item.url, etag="" if etag.startswith("W/") else etag,
+                     modified=r.headers.get("Last-Modified", ""), total=int(n) if n.isdigit() else None)
+    write_json(self.about, self.note)
 
-    def continues(self, r): # a response of status 206
-        "Whether it is the rest of this version."
-        m = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", r.headers.get("Content-Range", ""))
-        if not m or int(m[1]) != self.size: return False
-        etag, whole = r.headers.get("ETag", ""), None if m[3] == "*" else int(m[3])
-        if self.note.get("etag") and etag and etag != self.note["etag"]: return False
-        if None not in (whole, self.total) and whole != self.total: return False
-        if self.total is None: self.note["total"] = whole
-        return True
+# %% ../nbs/27_download.ipynb #a0158d22
+@patch
+def continues(self:Part, r): # a response of status 206
+    "Whether it is the rest of this version."
+    m = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", r.headers.get("Content-Range", ""))
+    if not m or int(m[1]) != self.size: return False
+    etag, whole = r.headers.get("ETag", ""), None if m[3] == "*" else int(m[3])
+    if self.note.get("etag") and etag and etag != self.note["etag"]: return False
+    if None not in (whole, self.total) and whole != self.total: return False
+    if self.total is None: self.note["total"] = whole
+    return True
 
 # %% ../nbs/27_download.ipynb #af00fd4a
 class Stop(threading.Event):
@@ -394,11 +403,13 @@ def attempt(
     except (requests.RequestException, HTTPError) as e: raise Again(_network(e) + _after(part)) from None
     if part.total is not None and part.size != part.total: raise Again(f"{part.size:,} of {part.total:,} bytes came")
 
+# %% ../nbs/27_download.ipynb #07bdbf82
 def _check_end(r, part):
     "Refuse a file of which nobody will ever be able to tell whether it is whole."
     if part.total is None and not (part.item.checksum or r.raw.chunked or "Content-Length" in r.headers or has_check(part.item.path)):
         raise Never("the server does not tell its length, so nothing tells whether it is whole; give its bytes or checksum in a manifest")
 
+# %% ../nbs/27_download.ipynb #ff35dfd6
 def _after(part):
     "How far it came."
     return f" after {part.size:,}" + (f" of {part.total:,}" if part.total else "") + " bytes" if part.size else ""
@@ -415,6 +426,7 @@ def _write(f, block):
     f.write(block)
     f.flush()
 
+# %% ../nbs/27_download.ipynb #bc97b6a3
 _SENSELESS = tuple(getattr(requests.exceptions, n) for n in ("InvalidURL", "InvalidSchema", "InvalidHeader", "InvalidProxyURL"))
 
 def _network(e):
@@ -437,27 +449,31 @@ class Records:
         keys = {"bytes", "sha256", "checksum", "time", "url"}
         self.files = {k: r for k, r in files.items() if isinstance(r, dict) and keys <= set(r)} if isinstance(files, dict) else {}
 
-    def keep(self, item:Item, # what it should be
-             found:dict, # what it is, of `check_file`
-             file): # the file, from which size and time are taken
-        "Record a file that is whole."
-        s = os.stat(file)
-        with self.lock:
-            self.files[item.path] = found | dict(time=s.st_mtime_ns, url=item.url)
-            write_json(self.folder/RECORDS, dict(sorted(self.files.items())))
+# %% ../nbs/27_download.ipynb #2e1df86f
+@patch
+def keep(self:Records, item:Item, # what it should be
+         found:dict, # what it is, of `check_file`
+         file): # the file, from which size and time are taken
+    "Record a file that is whole."
+    s = os.stat(file)
+    with self.lock:
+        self.files[item.path] = found | dict(time=s.st_mtime_ns, url=item.url)
+        write_json(self.folder/RECORDS, dict(sorted(self.files.items())))
 
-    def whole(self, item:Item): # what should be there
-        "Whether it is there, and whole."
-        file, r = self.folder/item.path, self.files.get(item.path)
-        if not file.is_file() or item.bytes not in (None, file.stat().st_size): return False
-        known = r and r["url"].rpartition("/")[2] == item.url.rpartition("/")[2] and r["bytes"] == file.stat().st_size
-        if known and item.checksum in ("", r["checksum"]) and r["time"] == file.stat().st_mtime_ns: return True
-        if not (known or item.checksum): return False
-        try: found = check_file(file, item)
-        except InputError: return False
-        if not item.checksum and found["sha256"] != r["sha256"]: return False
-        self.keep(item, found, file)
-        return True
+# %% ../nbs/27_download.ipynb #c66bfd76
+@patch
+def whole(self:Records, item:Item): # what should be there
+    "Whether it is there, and whole."
+    file, r = self.folder/item.path, self.files.get(item.path)
+    if not file.is_file() or item.bytes not in (None, file.stat().st_size): return False
+    known = r and r["url"].rpartition("/")[2] == item.url.rpartition("/")[2] and r["bytes"] == file.stat().st_size
+    if known and item.checksum in ("", r["checksum"]) and r["time"] == file.stat().st_mtime_ns: return True
+    if not (known or item.checksum): return False
+    try: found = check_file(file, item)
+    except InputError: return False
+    if not item.checksum and found["sha256"] != r["sha256"]: return False
+    self.keep(item, found, file)
+    return True
 
 # %% ../nbs/27_download.ipynb #f15d89da
 @contextmanager
@@ -497,6 +513,7 @@ def fetch(
                 log.info("%s: %s; again in %.1f s.", item.path, e, pause)
                 stop.wait(pause)
 
+# %% ../nbs/27_download.ipynb #7d3261e8
 def _put(item, part, place, records, wrong, tick):
     "Check what has arrived, record it, and give it its name."
     try: found = check_file(part.path, item)
@@ -512,6 +529,7 @@ def _put(item, part, place, records, wrong, tick):
     part.about.unlink(missing_ok=True)
     return found
 
+# %% ../nbs/27_download.ipynb #0226958b
 def _set_aside(place):
     "Keep a file that was not fetched here."
     before = place.with_name(place.name + ".before")
@@ -548,32 +566,37 @@ class Show:
         bar.unit_scale = True
         return bar
 
-    @contextmanager
-    def file(self, item:Item): # that is fetched now
-        "The function that is told what comes."
-        with self.lock: bar = self._bar(item.bytes, item.path)
-        def tick(n, total=None):
-            with self.lock:
-                self.came += n
-                bar.total = total or bar.total
-                for b in (bar, self.bar): b.update(n)
-        try: yield tick
-        finally:
-            with self.lock: bar.close()
+# %% ../nbs/27_download.ipynb #610dc11d
+@patch
+@contextmanager
+def file(self:Show, item:Item): # that is fetched now
+    "The function that is told what comes."
+    with self.lock: bar = self._bar(item.bytes, item.path)
+    def tick(n, total=None):
+        with self.lock:
+            self.came += n
+            bar.total = total or bar.total
+            for b in (bar, self.bar): b.update(n)
+    try: yield tick
+    finally:
+        with self.lock: bar.close()
 
-    def line(self):
-        "Say how far it is."
-        of = f" of {self.total/1e6:,.1f}" if self.total else ""
-        log.info("%d of %d files, %.1f%s MB.", self.done, len(self.items), self.came/1e6, of)
+# %% ../nbs/27_download.ipynb #ef1ca267
+@patch
+def line(self:Show):
+    "Say how far it is."
+    of = f" of {self.total/1e6:,.1f}" if self.total else ""
+    log.info("%d of %d files, %.1f%s MB.", self.done, len(self.items), self.came/1e6, of)
 
-    def end(self, item:Item, # that has ended
-            result): # what was found, or why not
-        "Say how a file ended."
-        self.done += 1
-        self.bar.set_description_str(f"{self.done} of {len(self.items)} files")
-        if isinstance(result, dict): log.info("[%d/%d] %s: %.1f MB, %s.", self.done, len(self.items), item.path, result["bytes"]/1e6,
-                                              f"{item.checksum.split(':')[0]} is right" if item.checksum else "whole, by its length and format")
-        else: log.warning("[%d/%d] %s: %s.", self.done, len(self.items), item.path, result)
+@patch
+def end(self:Show, item:Item, # that has ended
+        result): # what was found, or why not
+    "Say how a file ended."
+    self.done += 1
+    self.bar.set_description_str(f"{self.done} of {len(self.items)} files")
+    if isinstance(result, dict): log.info("[%d/%d] %s: %.1f MB, %s.", self.done, len(self.items), item.path, result["bytes"]/1e6,
+                                          f"{item.checksum.split(':')[0]} is right" if item.checksum else "whole, by its length and format")
+    else: log.warning("[%d/%d] %s: %s.", self.done, len(self.items), item.path, result)
 
 # %% ../nbs/27_download.ipynb #ff7b48ba
 def download(
@@ -596,6 +619,7 @@ def download(
     rows = [(i.path, records.files[i.path]["bytes"], records.files[i.path]["sha256"], i in todo) for i in items]
     return pd.DataFrame(rows, columns=["path", "bytes", "sha256", "fetched"])
 
+# %% ../nbs/27_download.ipynb #30af8974
 def _lacks(folder, missing, items):
     "The last line, if not all is there."
     named = "; ".join(f"{p} ({why})" for p, why in list(missing.items())[:3]) + f"; and {len(missing) - 3} more" * (len(missing) > 3)
@@ -608,6 +632,7 @@ def _lines_above(bar):
     from tqdm.contrib.logging import logging_redirect_tqdm             # which complains, in a notebook without widgets
     return logging_redirect_tqdm([log])
 
+# %% ../nbs/27_download.ipynb #ba82f827
 def _fetch_all(todo, records, jobs, patience):
     "Fetch in threads; path → why, of what is missing."
     stop, show, missing = Stop(), Show(todo), {}

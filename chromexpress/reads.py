@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
+from fastcore.basics import patch
 from .core import InputError, log, progress, seed_of
 from .genome import some
 from .signal import OF_READS, OPENERS, Reads, bin_signal, fit_source, source_kind
@@ -129,6 +130,7 @@ def _first_lines(path):
             if line.strip() and not line.startswith(("#", "track", "browser")): return i, line
     raise InputError(f"{path}: no reads in it.")
 
+# %% ../nbs/18_reads.ipynb #071b0177
 def _wrong_line(path, sep, strands):
     "Raises: InputError naming the first line that is no read."
     with _text(path) as f:
@@ -142,6 +144,17 @@ def _wrong_line(path, sep, strands):
                              f"start < end in whole bases{need}.")
     raise InputError(f"{path}: cannot be read; its lines need {6 if strands else 3} columns, separated alike.")
 
+# %% ../nbs/18_reads.ipynb #13b08858
+def _pieces(f, sep, skip, strands):
+    "The reads of an open text file, as frames. Raises: ValueError if a line is no read."
+    use, dtype = [0, 1, 2] + [5]*bool(strands), {0: "category", 1: np.int64, 2: np.int64, 5: "category"}
+    for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment="#", quoting=csv.QUOTE_NONE,
+                         keep_default_na=False, dtype={k: dtype[k] for k in use}, chunksize=2_000_000):
+        good = (t[1] >= 0) & (t[2] > t[1]) & (t[2] < 2**31) & (t[0] != "")
+        if not (good & t[5].isin(list(strands)) if strands else good).all(): raise ValueError
+        yield t
+
+# %% ../nbs/18_reads.ipynb #5028dfab
 def read_tags(
     path, # a tagAlign or a BED of reads, plain or .gz
     kind:str="tagalign", # or "bed"
@@ -151,15 +164,10 @@ def read_tags(
         skip, line = _first_lines(path)
         sep = "\t" if "\t" in line else None
         strands = "+-" if kind == "tagalign" else "+-." if len(line.split(sep)) > 5 else ""
-        use, parts, stranded = [0, 1, 2] + [5]*bool(strands), defaultdict(list), bool(strands)
-        dtype = {0: "category", 1: np.int64, 2: np.int64, 5: "category"}
+        parts, stranded = defaultdict(list), bool(strands)
         try:
             with _text(path) as f, progress(desc=Path(path).name, unit="read") as bar:
-                for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment="#",
-                                     quoting=csv.QUOTE_NONE, keep_default_na=False,
-                                     dtype={k: dtype[k] for k in use}, chunksize=2_000_000):
-                    good = (t[1] >= 0) & (t[2] > t[1]) & (t[2] < 2**31) & (t[0] != "")
-                    if not (good & t[5].isin(list(strands)) if strands else good).all(): raise ValueError
+                for t in _pieces(f, sep, skip, strands):
                     stranded = stranded and not (t[5] == ".").any()
                     for c, r in t.groupby(0, observed=True, sort=False):
                         minus = (r[5] == "-").to_numpy() if strands else np.zeros(len(r), bool)
@@ -205,6 +213,7 @@ def _span(r, o, n, gaps):
         if op in (0, 2, 3, 7, 8): at += length                       # M D N = X go along the genome; I S H P do not
     return start, at
 
+# %% ../nbs/18_reads.ipynb #9cc98ae2
 def collect(
     records, # of a BAM: pysam.AlignedSegment, in any order
     o:Reads, # what is asked for
@@ -249,6 +258,16 @@ def open_bam(
     return bam
 
 # %% ../nbs/18_reads.ipynb #f85c75fa
+def _text_reads(path, kind, o):
+    "The reads of a text file. Raises: InputError if more is asked for than it tells."
+    for name, value in dict(mapq=o.mapq, extend=o.extend == "template").items():
+        if value: raise InputError(f"{path}: {name} = {getattr(o, name)!r} needs a BAM; {kind} does not tell.")
+    held, stranded = read_tags(path, kind)
+    if not stranded and (o.extend or o.shift):
+        raise InputError(f"{path}: extend and shift need the strand of each read, + or - in column 6.")
+    return held
+
+# %% ../nbs/18_reads.ipynb #47bba5e6
 class ReadFile:
     "A BAM, tagAlign or BED of reads: the reads of each chromosome that count. Raises: InputError."
     def __init__(self, path, # the file
@@ -256,74 +275,18 @@ class ReadFile:
                  o:Reads): # what is asked for
         self.path, self.o, self.kind = Path(path), o, kind
         self.header = self.held = self.bam = None
-        self.counts, self.said, stranded = {}, set(), True
+        self.counts, self.said = {}, set()
         if kind == "bam":
             self.bam = open_bam(path)
             self.header = dict(zip(self.bam.references, self.bam.lengths))
             return
-        for name, value in dict(mapq=o.mapq, extend=o.extend == "template").items():
-            if value: raise InputError(f"{path}: {name} = {getattr(o, name)!r} needs a BAM; {kind} does not tell.")
-        self.held, stranded = read_tags(path, kind)
-        if not stranded and (o.extend or o.shift):
-            raise InputError(f"{path}: extend and shift need the strand of each read, + or - in column 6.")
+        self.held = _text_reads(path, kind, o)
         self.ends = {c: int(a.end.max()) for c, a in self.held.items()}
         for c, a in self.held.items(): self.counts[c] = Counter(records=len(a))
 
     @property
     def indexed(self): # whether chromosomes can be read one at a time
         return self.bam is not None and self.bam.has_index()
-
-    def chroms(self): # the file's names of its chromosomes
-        if self.indexed: return list(self.header)
-        return list(self._held())
-
-    def load(self, chrom): # a name of the file's
-        "The reads of a chromosome that count, before down-sampling."
-        none = np.zeros(0, np.int32)
-        a = self._fetch(chrom) if self.indexed else self._held().get(chrom)
-        if a is None: a = Aligned(none, none, none.astype(bool), none, none, none)
-        if self.o.duplicates == "position" or self.o.duplicates == "drop" and self.bam is None:
-            a, before = drop_copies(a), len(a)
-            if chrom in self.counts: self.counts[chrom]["duplicate"] = before - len(a)
-        return a
-
-    def _held(self):
-        if self.held is None: self.held = self._records(self.bam.fetch(until_eof=True))
-        return self.held
-
-    def _fetch(self, chrom):
-        "The reads of one chromosome, held against what the index says of it."
-        index = next(s for s in self.bam.get_index_statistics() if s.contig == chrom)
-        a = self._records(self.bam.fetch(chrom), index.total).get(chrom)
-        if (n := self.counts[chrom]["records"] if index.total else 0) != index.total:
-            raise InputError(f"{self.path}: {n:,} records of {chrom}, but {index.total:,} by its index; "
-                             "make the index anew with samtools index.")
-        return a
-
-    def _records(self, records, total=None):
-        "Collect records, and say what was left out of each chromosome."
-        try: found, counts, paired = collect(progress(records, total, self.path.name, "read"), self.o)
-        except InputError as e: raise InputError(f"{self.path}: {e}") from None
-        except (OSError, ValueError) as e:
-            with suppress(OSError): self.bam.close()
-            raise InputError(f"{self.path}: damaged or truncated ({e}); copy or download it again.") from None
-        self.counts |= counts
-        left = sum(counts.values(), Counter())
-        n = left.pop("records", 0)
-        if n: log.info("%s: %s: %s records, %s.", self.path, some(counts), f"{n:,}",
-                       "; ".join(f"{k:,} left out ({why})" for why, k in sorted(left.items()) if k) or "all count")
-        if n and self.o.duplicates == "drop" and not any(c["duplicate"] for c in self.counts.values()):
-            self._warn("no record is flagged as a duplicate; if they were never marked, "
-                       'take duplicates = "position".')
-        if paired and isinstance(self.o.extend, int) and self.o.extend:
-            self._warn("these are pairs, and each mate is lengthened on its own; "
-                       'extend = "template" takes a pair as one.')
-        return found
-
-    def _warn(self, message):
-        "A warning, once a file."
-        if message not in self.said: log.warning("%s: %s", self.path, message)
-        self.said.add(message)
 
     @cached_property
     def totals(self): # chromosome → how many reads count, and the bases that they cover once placed
@@ -334,7 +297,73 @@ class ReadFile:
     def _extend(self): # bp; a template has its length already
         return 0 if self.o.extend == "template" else self.o.extend
 
+# %% ../nbs/18_reads.ipynb #c362daa5
+@patch
+def chroms(self:ReadFile): # the file's names of its chromosomes
+    if self.indexed: return list(self.header)
+    return list(self._held())
+
+@patch
+def load(self:ReadFile, chrom): # a name of the file's
+    "The reads of a chromosome that count, before down-sampling."
+    none = np.zeros(0, np.int32)
+    a = self._fetch(chrom) if self.indexed else self._held().get(chrom)
+    if a is None: a = Aligned(none, none, none.astype(bool), none, none, none)
+    if self.o.duplicates == "position" or self.o.duplicates == "drop" and self.bam is None:
+        a, before = drop_copies(a), len(a)
+        if chrom in self.counts: self.counts[chrom]["duplicate"] = before - len(a)
+    return a
+
+# %% ../nbs/18_reads.ipynb #fcfff148
+@patch
+def _held(self:ReadFile):
+    if self.held is None: self.held = self._records(self.bam.fetch(until_eof=True))
+    return self.held
+
+@patch
+def _fetch(self:ReadFile, chrom):
+    "The reads of one chromosome, held against what the index says of it."
+    index = next(s for s in self.bam.get_index_statistics() if s.contig == chrom)
+    a = self._records(self.bam.fetch(chrom), index.total).get(chrom)
+    if (n := self.counts[chrom]["records"] if index.total else 0) != index.total:
+        raise InputError(f"{self.path}: {n:,} records of {chrom}, but {index.total:,} by its index; "
+                         "make the index anew with samtools index.")
+    return a
+
+# %% ../nbs/18_reads.ipynb #96bd0df4
+@patch
+def _records(self:ReadFile, records, total=None):
+    "Collect records, and say what was left out of each chromosome."
+    try: found, counts, paired = collect(progress(records, total, self.path.name, "read"), self.o)
+    except InputError as e: raise InputError(f"{self.path}: {e}") from None
+    except (OSError, ValueError) as e:
+        with suppress(OSError): self.bam.close()
+        raise InputError(f"{self.path}: damaged or truncated ({e}); copy or download it again.") from None
+    self.counts |= counts
+    left = sum(counts.values(), Counter())
+    n = left.pop("records", 0)
+    if n: log.info("%s: %s: %s records, %s.", self.path, some(counts), f"{n:,}",
+                   "; ".join(f"{k:,} left out ({why})" for why, k in sorted(left.items()) if k) or "all count")
+    if n and self.o.duplicates == "drop" and not any(c["duplicate"] for c in self.counts.values()):
+        self._warn("no record is flagged as a duplicate; if they were never marked, "
+                   'take duplicates = "position".')
+    if paired and isinstance(self.o.extend, int) and self.o.extend:
+        self._warn("these are pairs, and each mate is lengthened on its own; "
+                   'extend = "template" takes a pair as one.')
+    return found
+
+# %% ../nbs/18_reads.ipynb #70787a0a
+@patch
+def _warn(self:ReadFile, message):
+    "A warning, once a file."
+    if message not in self.said: log.warning("%s: %s", self.path, message)
+    self.said.add(message)
+
 # %% ../nbs/18_reads.ipynb #2806cd9f
+def _bare(chrom): # a chromosome's name in any style → one that does not depend on it
+    return "M" if (name := chrom.removeprefix("chr")) == "MT" else name
+
+# %% ../nbs/18_reads.ipynb #14c5ee53
 class ReadDepth(ReadFile):
     "The depth of reads, scaled: a source of `signal.bin_signal`. Raises: InputError."
     merge, _last = True, (None, None)
@@ -358,41 +387,44 @@ class ReadDepth(ReadFile):
         factors = dict(none=1., rpm=1e6/n, rpkm=1e9/(n*length))
         return (o.genome_size/(n*length) if o.normalise == "1x" else factors[o.normalise]), keep
 
-    def _keep(self, counts, here, n):
-        "How many reads each chromosome keeps; None if all are kept."
-        if not self.o.reads: return None
-        if self.o.reads >= n:
-            log.info("%s: %s reads, no more than the %s asked for; all are kept.", self.path, f"{n:,}",
-                     f"{self.o.reads:,}")
-            return None
-        kept = shares({_bare(c): k for c, k in counts.items()}, round(here*self.o.reads/n), self.o.seed)
-        return {c: kept[_bare(c)] for c in counts}
+# %% ../nbs/18_reads.ipynb #85b3f186
+@patch
+def _keep(self:ReadDepth, counts, here, n):
+    "How many reads each chromosome keeps; None if all are kept."
+    if not self.o.reads: return None
+    if self.o.reads >= n:
+        log.info("%s: %s reads, no more than the %s asked for; all are kept.", self.path, f"{n:,}",
+                 f"{self.o.reads:,}")
+        return None
+    kept = shares({_bare(c): k for c, k in counts.items()}, round(here*self.o.reads/n), self.o.seed)
+    return {c: kept[_bare(c)] for c in counts}
 
-    def steps(self, chrom): # our name
-        "Corners of the scaled depth, and its value from each on."
-        if self._last[0] == chrom: return self._last[1]
-        theirs, (factor, keep) = self.names[chrom], self.plan
-        a = self.load(theirs)
-        if keep is not None: a = sample(a, keep.get(theirs, 0), self.o.seed, _bare(theirs))
-        self.counts.setdefault(theirs, Counter())["counted"] = len(a)
-        at, depth = depth_of(place(a, self.o.shift, self._extend))
-        self._last = chrom, (at, (depth*factor).astype(np.float32))
-        return self._last[1]
+# %% ../nbs/18_reads.ipynb #387ea07b
+@patch
+def steps(self:ReadDepth, chrom): # our name
+    "Corners of the scaled depth, and its value from each on."
+    if self._last[0] == chrom: return self._last[1]
+    theirs, (factor, keep) = self.names[chrom], self.plan
+    a = self.load(theirs)
+    if keep is not None: a = sample(a, keep.get(theirs, 0), self.o.seed, _bare(theirs))
+    self.counts.setdefault(theirs, Counter())["counted"] = len(a)
+    at, depth = depth_of(place(a, self.o.shift, self._extend))
+    self._last = chrom, (at, (depth*factor).astype(np.float32))
+    return self._last[1]
 
-    def read(self, chrom, start, end): # an interval; float32, NaN where the file does not have the chromosome
-        if chrom not in self.names: return np.full(end - start, np.nan, np.float32)
-        at, value = self.steps(chrom)
-        k = slice(np.searchsorted(at, start, "right") - 1, np.searchsorted(at, end))
-        return np.repeat(value[k], np.diff(np.append(at[k], end).clip(start, end)))
+@patch
+def read(self:ReadDepth, chrom, start, end): # an interval; float32, NaN where the file does not have the chromosome
+    if chrom not in self.names: return np.full(end - start, np.nan, np.float32)
+    at, value = self.steps(chrom)
+    k = slice(np.searchsorted(at, start, "right") - 1, np.searchsorted(at, end))
+    return np.repeat(value[k], np.diff(np.append(at[k], end).clip(start, end)))
 
-    @property
-    def done(self): # what was done to the reads, for the sidecar
-        counts = {c: dict(sorted(self.counts.get(t, {}).items())) for c, t in self.names.items()}
-        counts = {c: k for c, k in counts.items() if "counted" in k}
-        return asdict(self.o) | dict(factor=self.plan[0], chromosomes=counts)
-
-def _bare(chrom): # a chromosome's name in any style → one that does not depend on it
-    return "M" if (name := chrom.removeprefix("chr")) == "MT" else name
+# %% ../nbs/18_reads.ipynb #8c1b51d0
+@patch(as_prop=True)
+def done(self:ReadDepth): # what was done to the reads, for the sidecar
+    counts = {c: dict(sorted(self.counts.get(t, {}).items())) for c, t in self.names.items()}
+    counts = {c: k for c, k in counts.items() if "counted" in k}
+    return asdict(self.o) | dict(factor=self.plan[0], chromosomes=counts)
 
 # %% ../nbs/18_reads.ipynb #19f2062d
 class Compared:
@@ -407,21 +439,24 @@ class Compared:
         if lacks := [c for c in self.names if c not in control.names]:
             raise InputError(f"{control.path}: the control has no {some(lacks)}, which {treated.path} has.")
 
-    def steps(self, chrom): # our name
-        "Corners of the comparison, and its value from each on."
-        if self._last[0] == chrom: return self._last[1]
-        (at, x), (at2, y) = self.treated.steps(chrom), self.control.steps(chrom)
-        both = _merged(at, at2)
-        x, y = x[np.searchsorted(at, both, "right") - 1], y[np.searchsorted(at2, both, "right") - 1]
-        if self.o.compare == "log2": value = np.log2((x + self.o.pseudocount)/(y + self.o.pseudocount))
-        else: value = np.maximum(x - y, 0); self.below[chrom] = int(np.diff(both)[(x < y)[:-1]].sum())
-        self._last = chrom, (both, value.astype(np.float32))
-        return self._last[1]
+# %% ../nbs/18_reads.ipynb #2b186a9d
+@patch
+def steps(self:Compared, chrom): # our name
+    "Corners of the comparison, and its value from each on."
+    if self._last[0] == chrom: return self._last[1]
+    (at, x), (at2, y) = self.treated.steps(chrom), self.control.steps(chrom)
+    both = _merged(at, at2)
+    x, y = x[np.searchsorted(at, both, "right") - 1], y[np.searchsorted(at2, both, "right") - 1]
+    if self.o.compare == "log2": value = np.log2((x + self.o.pseudocount)/(y + self.o.pseudocount))
+    else: value = np.maximum(x - y, 0); self.below[chrom] = int(np.diff(both)[(x < y)[:-1]].sum())
+    self._last = chrom, (both, value.astype(np.float32))
+    return self._last[1]
 
-    @property
-    def done(self): # what was done to the reads, for the sidecar
-        below = dict(bases_below_control=self.below) if self.below else {}
-        return self.treated.done | asdict(self.o) | dict(control_reads=self.control.done) | below
+# %% ../nbs/18_reads.ipynb #691e9bdf
+@patch(as_prop=True)
+def done(self:Compared): # what was done to the reads, for the sidecar
+    below = dict(bases_below_control=self.below) if self.below else {}
+    return self.treated.done | asdict(self.o) | dict(control_reads=self.control.done) | below
 
 # %% ../nbs/18_reads.ipynb #bbea06e5
 def open_reads(
@@ -445,6 +480,7 @@ def open_reads(
     own = replace(o, control=None, library_size=o.control_library_size, control_library_size=None)
     return Compared(source, open_reads(c, sizes, used, other, own), o)
 
+# %% ../nbs/18_reads.ipynb #a1d642c5
 def _forgive(source, sizes, used):
     "Take chromosomes out of a header that are of another length, but have no reads."
     if not source.indexed: return

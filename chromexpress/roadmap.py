@@ -93,6 +93,7 @@ def choose_tracks(
         if "all" in names and (no := [m for m in MARKS if not has(c, m)]): log.info("%s (%s): not measured, left out: %s.", c, ROADMAP[c], ", ".join(no))
     return found
 
+# %% ../nbs/28_roadmap.ipynb #38df7692
 def _near_cells(word):
     "The end of a message about a cell that there is not."
     by_name = [c for c, name in ROADMAP.items() if word.lower() in name.lower()]
@@ -144,6 +145,7 @@ def roadmap_study(
         "`chromexpress genes --ensembl 75 --assembly hg19` makes one.", path, genes)
     return path
 
+# %% ../nbs/28_roadmap.ipynb #852c5732
 _HEAD = """# Roadmap Epigenomics: {cells}.
 name = "roadmap"
 assembly = "hg19"

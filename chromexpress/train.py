@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['epoch_of', 'predict_network', 'save_checkpoint', 'load_checkpoint', 'fit_network']
 
-# %% ../nbs/20_train.ipynb #6b6478d3
+# %% ../nbs/20_train.ipynb #ebabd6f8
 import time
 from pathlib import Path
 import numpy as np, pandas as pd, torch
+from fastcore.basics import patch
 from torch import nn
 from .core import InputError, atomic, log, progress
 from .data import Batches, Data, NetworkOptions
@@ -68,7 +69,17 @@ def load_checkpoint(
     log.info(f"{path}: belongs to other options or inputs; starting anew.")
     return None
 
-# %% ../nbs/20_train.ipynb #c32965ec
+# %% ../nbs/20_train.ipynb #8a2ccefc
+def _rng(device):
+    "The state of the random numbers that dropout draws from."
+    return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else torch.get_rng_state()
+
+def _set_rng(state, device):
+    "Put the random numbers back where they were."
+    if torch.device(device).type == "cuda": torch.cuda.set_rng_state(state, device)
+    else: torch.set_rng_state(state)
+
+# %% ../nbs/20_train.ipynb #6582f08c
 class _Training:
     "A training under way."
     def __init__(self, build, options, seed, device, desc):
@@ -93,36 +104,36 @@ class _Training:
         self.order.set_state(state["order"]); _set_rng(state["rng"], self.device)
         self.history, self.best, self.best_loss = state["history"], state["best"], state["best_loss"]
 
-    def epoch(self, train, valid, y_valid):
-        "One epoch, and what follows from it; its validation loss."
-        start = time.monotonic()
-        loss = epoch_of(self.net, train, self.adam, self.precision)
-        vloss = float(np.mean((predict_network(self.net, valid, device=self.device).astype(float) - y_valid)**2))
-        if not np.isfinite(loss + vloss):
-            raise InputError(f"{self.desc}: the loss is {loss} in training and {vloss} in validation at epoch "
-                             f"{len(self.history) + 1}; try a smaller lr than {self.lr:g}.")
-        self.history.append(dict(epoch=len(self.history) + 1, train_loss=loss, valid_loss=vloss,
-                                 lr=self.adam.param_groups[0]["lr"], seconds=time.monotonic() - start))
-        self.plateau.step(vloss)
-        if vloss < self.best_loss:
-            self.best, self.best_loss = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}, vloss
-        return vloss
+# %% ../nbs/20_train.ipynb #12f89829
+@patch
+def epoch(self:_Training, train, valid, y_valid):
+    "One epoch, and what follows from it; its validation loss."
+    start = time.monotonic()
+    loss = epoch_of(self.net, train, self.adam, self.precision)
+    vloss = float(np.mean((predict_network(self.net, valid, device=self.device).astype(float) - y_valid)**2))
+    if not np.isfinite(loss + vloss):
+        raise InputError(f"{self.desc}: the loss is {loss} in training and {vloss} in validation at epoch "
+                         f"{len(self.history) + 1}; try a smaller lr than {self.lr:g}.")
+    self.history.append(dict(epoch=len(self.history) + 1, train_loss=loss, valid_loss=vloss,
+                             lr=self.adam.param_groups[0]["lr"], seconds=time.monotonic() - start))
+    self.plateau.step(vloss)
+    if vloss < self.best_loss:
+        self.best, self.best_loss = {k: v.detach().cpu().clone() for k, v in self.net.state_dict().items()}, vloss
+    return vloss
 
-    def waited(self):
-        "Epochs since the lowest validation loss, the first of equals."
-        losses = [h["valid_loss"] for h in self.history]
-        return len(losses) - int(np.argmin(losses)) - 1 if losses else 0
+# %% ../nbs/20_train.ipynb #8be1dcc8
+@patch
+def waited(self:_Training):
+    "Epochs since the lowest validation loss, the first of equals."
+    losses = [h["valid_loss"] for h in self.history]
+    return len(losses) - int(np.argmin(losses)) - 1 if losses else 0
 
-def _rng(device):
-    "The state of the random numbers that dropout draws from."
-    return torch.cuda.get_rng_state(device) if torch.device(device).type == "cuda" else torch.get_rng_state()
+# %% ../nbs/20_train.ipynb #c8be449e
+def _has_batch_norm(net):
+    "Whether some layer takes statistics from its batch."
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
 
-def _set_rng(state, device):
-    "Put the random numbers back where they were."
-    if torch.device(device).type == "cuda": torch.cuda.set_rng_state(state, device)
-    else: torch.set_rng_state(state)
-
-# %% ../nbs/20_train.ipynb #2016ae68
+# %% ../nbs/20_train.ipynb #2a427bd6
 def fit_network(
     build, # () → an untrained nn.Module
     data:Data, # inputs, targets and splits
@@ -152,7 +163,3 @@ def fit_network(
             bar.set_postfix(valid=f"{loss:.3g}"); bar.update()
     t.net.load_state_dict(t.best)
     return t.net, pd.DataFrame(t.history)
-
-def _has_batch_norm(net):
-    "Whether some layer takes statistics from its batch."
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
