@@ -6,8 +6,8 @@
 __all__ = ['log', 'InputError', 'Problems', 'check_columns', 'suggest', 'atomic', 'write_json', 'write_csv', 'write_npy',
            'digest', 'seed_of', 'file_digest', 'setup_log', 'progress', 'pick_device']
 
-# %% ../nbs/00_core.ipynb #8fa9e5cc
-import errno, hashlib, json, logging, os, sys
+# %% ../nbs/00_core.ipynb #a95e0892
+import errno, gzip, hashlib, json, logging, os, sys
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np, pandas as pd
@@ -101,15 +101,17 @@ def write_json(
         raise TypeError(f"{type(o).__name__} is not JSON")
     with atomic(path) as tmp: tmp.write_text(json.dumps(obj, indent=1, default=plain) + "\n")
 
-# %% ../nbs/00_core.ipynb #63a7e9f9
+# %% ../nbs/00_core.ipynb #5d971fc9
 def write_csv(
-    path, # file to write
+    path, # file to write, .csv or .csv.gz
     frame:pd.DataFrame, # a tidy table; its index is not written
     **kwargs, # passed on to `DataFrame.to_csv`
 ):
     "Write a table as CSV, atomically; floats with 9 significant digits."
     kwargs = {"float_format": "%.9g", "lineterminator": "\n"} | kwargs
-    with atomic(path) as tmp: frame.to_csv(tmp, index=False, **kwargs)
+    with atomic(path) as tmp:
+        if not str(path).endswith(".gz"): frame.to_csv(tmp, index=False, **kwargs); return
+        with open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file: frame.to_csv(file, index=False, **kwargs)
 
 # %% ../nbs/00_core.ipynb #b7596c21
 def write_npy(

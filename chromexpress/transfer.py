@@ -249,7 +249,7 @@ def _transfer_unit(study, units, runs, wanted):
     folder = study.out/"transfer"/f"{run.model}-{run.config}"/"+".join(marks)
     return Unit(_name(work), "transfer", folder, made, ("predictions.csv.gz", "scores.csv", "genes.csv"), tuple(u.id for u in current), work)
 
-# %% ../nbs/35_transfer.ipynb #cf65a040
+# %% ../nbs/35_transfer.ipynb #a758349f
 def do_transfer(
     unit, # Unit, as of `transfer_units`
     device="cpu", # for networks
@@ -261,7 +261,7 @@ def do_transfer(
     unit.marker.unlink(missing_ok=True)
     keys = dict(study=run.study, model=run.model, config=run.config, marks="+".join(run.marks))
     table = transfer_table(unit.work, apply_all(unit.work, device))
-    write_csv(unit.folder/"predictions.csv.gz", table, compression=dict(method="gzip", mtime=0, compresslevel=4))
+    write_csv(unit.folder/"predictions.csv.gz", table)
     write_csv(unit.folder/"scores.csv", transfer_scores(table, keys, draws))
     write_csv(unit.folder/"genes.csv", gene_scores(table, keys, draws))
     mark_done(unit, time.monotonic() - start)
