@@ -68,10 +68,12 @@ def genes(gtf:str="", # the annotation: GTF or GFF3, or .gz of one
     if not assembly: raise InputError("--assembly: missing; hg19, hg38, mm10, or another name with --chrom-sizes.")
     names = lambda text: [w for w in map(str.strip, text.split(",")) if w]
     sizes, source = read_sizes(assembly, chrom_sizes or None), gtf or str(ensembl_gtf(ensembl, assembly))
-    options = dict(tss=tss, biotypes=names(biotypes), without=names(without), ids=ids, strip_versions=strip_versions, duplicates=duplicates)
+    options = dict(tss=tss, biotypes=names(biotypes), without=names(without), ids=ids, strip_versions=strip_versions,
+                   duplicates=duplicates)
     table = annotated_genes(source, sizes, **options)
     write_csv(out, table, sep="\t")
-    write_json(f"{out}.json", dict(source=source, checksum=file_digest(source), ensembl=ensembl or None, assembly=assembly, genes=len(table)) | options)
+    write_json(f"{out}.json", dict(source=source, checksum=file_digest(source), ensembl=ensembl or None,
+                                   assembly=assembly, genes=len(table)) | options)
     print(f'{out}: {len(table)} genes. In the study file: [genes] table = "{out}", tss_base = 0.')
 
 # %% ../nbs/51_cli.ipynb #668e684e
@@ -102,7 +104,8 @@ def download(what:list, # roadmap; or encode or geo, and a manifest (CSV: url, p
     more = dict(base=base_url, jobs=jobs, patience=Patience(tries=tries))
     if what == ["roadmap"]: return print(download_roadmap(out or "roadmap", cells, marks, signal, genes, **more))
     if what[0] == "roadmap": raise InputError(f"download roadmap {what[1]}: it needs no manifest, but --cells.")
-    if len(what) == 1 and what[0] in ("encode", "geo"): raise InputError(f"download {what[0]}: needs one manifest; see --help.")
+    if len(what) == 1 and what[0] in ("encode", "geo"):
+        raise InputError(f"download {what[0]}: needs one manifest; see --help.")
     if len(what) > 2: raise InputError(f"download {what[0]}: needs one manifest, not {len(what) - 1}.")
     if cells: raise InputError(f"--cells {cells}: belongs to `download roadmap`.")
     print(download_manifest(what[0], (what + [""])[1], out, **more))
@@ -136,7 +139,8 @@ def _say_quality(study):
     file = study.out/"qc_warnings.csv"
     if not file.exists(): return
     n = len(pd.read_csv(file))
-    print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n else f"quality: no warnings, see {study.out/'qc.csv'}")
+    print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n
+          else f"quality: no warnings, see {study.out/'qc.csv'}")
 
 # %% ../nbs/51_cli.ipynb #f5e728fd
 def _list_unmatched(study):

@@ -37,7 +37,8 @@ class Problems:
         "Raises: InputError, listing every problem found so far, if there are any."
         if not self.found: return
         what, n = f"{self.what}: " if self.what else "", len(self.found)
-        error = InputError(what + self.found[0] if n == 1 else f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
+        error = InputError(what + self.found[0] if n == 1
+                           else f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
         if not what: error.found = self.found                    # one list within another becomes one
         raise error
 
