@@ -168,7 +168,7 @@ def test_reading_agrees_with_the_library(balanced):
 def test_small_chunks_change_nothing(balanced):
     cool = Cool(balanced[0], 100)
     whole = [np.concatenate(c) for c in zip(*cool.pixels())]
-    for chunk in (1, 50): assert all(np.array_equal(a, np.concatenate(b)) for a, b in zip(whole, zip(*cool.pixels(chunk=chunk))))
+    for chunk in (1, 50): assert all(np.array_equal(a, np.concatenate(b)) for a, b in zip(whole, zip(*cool.pixels(chunk=chunk)), strict=True))
 
 def test_patches_go_to_a_file_of_their_own(balanced, tmp_path):
     cool, g = Cool(balanced[0], 100), genes_at(("A", "chr2", 4_010), ("X", "chr9", 10))

@@ -43,6 +43,7 @@ def test_options_are_frozen_and_have_defaults(task):
 def test_needs_are_met(task, binned):
     needs = task.model.needs(task.options)
     assert needs and all(n in task.stores for n in needs)
+    assert task.folders()
     for folder in task.folders():
         for n in needs: assert all(p.exists() for p in store_paths(folder, task.stores[n]))
 
@@ -51,9 +52,11 @@ def test_inputs(task):
     x = task.model.inputs(task, np.arange(n))
     assert x and all(v.shape[0] == n and v.dtype == np.float32 and np.isfinite(v).all() for v in x.values())
     rows = np.array([200, 3, 3, 71])
-    for k, v in task.model.inputs(task, rows).items(): np.testing.assert_array_equal(v, x[k][rows])     # a gene's input is its own
+    some = task.model.inputs(task, rows)
+    assert list(some) == list(x)
+    for k, v in some.items(): np.testing.assert_array_equal(v, x[k][rows])     # a gene's input is its own
     one = task.model.inputs(task, [5])
-    assert all(v.shape == (1, *x[k].shape[1:]) for k, v in one.items())
+    assert {k: v.shape for k, v in one.items()} == {k: (1, *v.shape[1:]) for k, v in x.items()}
 
 def test_genes_on_the_minus_strand_are_turned_around(task):
     "The study is made of blocks of 2 kb with one level each, upstream first; a gene is seen the same way on both strands."

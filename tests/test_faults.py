@@ -105,7 +105,9 @@ def test_killed_while_training(model, tmp_path):
     a, b = [pd.read_csv(f/"history.csv").drop(columns="seconds") for f in (folder, whole)]
     pd.testing.assert_frame_equal(a, b, check_exact=True)
     assert a.epoch.tolist() == [1, 2, 3, 4, 5]
-    for x, y in zip(*[torch.load(f/"model.pt", weights_only=True)["net"].values() for f in (folder, whole)]): assert torch.equal(x, y)
+    a, b = [torch.load(f/"model.pt", weights_only=True)["net"] for f in (folder, whole)]
+    assert a and list(a) == list(b)
+    for k in a: assert torch.equal(a[k], b[k]), k
     made = times(folder)
     assert cli("run", path, "--only", run, "--device", "cpu") == 0 and times(folder) == made
 

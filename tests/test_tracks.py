@@ -147,7 +147,7 @@ def test_every_store_gives_the_windows_of_the_source(uncovered, tmp_path):
     genes = pd.DataFrame(dict(gene_id=[f"g{i}" for i in range(40)], chrom=chrom, tss=tss, strand="+"))
     needs = [Need(2000, 20), Need(2000, 100), Need(800, 20), Need(400, 200), Need(600, 40), Need(1500, 50)]
     assert set(plan(needs).values()) == {Need(2000, 20), Need(1500, 50)}
-    for need, x in zip(needs, binned(track, needs, tmp_path/"s", genes)):
+    for need, x in zip(needs, binned(track, needs, tmp_path/"s", genes), strict=True):
         np.testing.assert_allclose(x, direct(track, need, genes), rtol=2e-6, atol=1e-6, err_msg=need.key)
     fill(track, [INTEGRAL], genes, SIZES, tmp_path/"s", dict(source="s"))
     for need in [*needs, Need(5000, 250)]:
@@ -216,6 +216,7 @@ def test_killed_between_any_two_files(stale, tmp_path):
     fill(old, STORES, GENES, SIZES, tmp_path/"was", dict(source="old"))
     whole, was = files(tmp_path/"whole"), files(tmp_path/"was")
     assert set(whole) == set(was) and len(whole) == 2*3 + 2*2*2 + 1      # array, cover, sidecar; signal, cover of two chromosomes
+    current = dict(old=0, new=0)
     for n in range(len(whole) + 1):
         f = tmp_path/f"killed-{n}"
         if stale: fill(old, STORES, GENES, SIZES, f, dict(source="old"))
@@ -225,9 +226,12 @@ def test_killed_between_any_two_files(stale, tmp_path):
             path, side = store_paths("", s)
             of = [k for k in whole if k.split("/")[0].split(".")[0] == path.stem]
             for source, content in dict(old=was, new=whole).items():
-                if is_current(f, s, dict(source=source)): assert all(left[k] == content[k] for k in of), f"{path} after {n} files"
+                if not is_current(f, s, dict(source=source)): continue
+                current[source] += 1
+                assert of and all(left[k] == content[k] for k in of), f"{path} after {n} files"
         fill(new, STORES, GENES, SIZES, f, dict(source="new"))
         assert files(f) == whole
+    assert current["new"] > len(STORES) and bool(current["old"]) is stale
 
 def test_what_a_killed_process_left_is_cleared_away(track, tmp_path):
     assert killed_at_rename(0, lambda: fill(track, STORES, GENES, SIZES, tmp_path/"s", dict(a=1)))
@@ -332,7 +336,7 @@ def test_real_promoters(row, e003, e003_genes, tmp_path):
     names = [f"{g.chrom}:{g.tss-20_000}-{g.tss+20_000}" for g in e003_genes.itertuples()]
     x = np.stack([np.load(e003/"signals"/f"{n}.npy")[row].astype(np.float64) for n in names])
     assert len(x) == 100 and x.sum() > 0
-    for need, y in zip(needs, found):
+    for need, y in zip(needs, found, strict=True):
         middle = slice(20_000 - need.window//2, 20_000 + need.window//2)
         np.testing.assert_allclose(y, x[:, middle].reshape(100, need.bins, need.bin).mean(2), rtol=1e-6, atol=1e-6, err_msg=need.key)
 
