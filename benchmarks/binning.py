@@ -1,7 +1,9 @@
-"""Binning: `signal.bin_signal` against `pyBigWig.values(numpy=True)` with the mean of each bin, and `pyBigWig.stats(exact=True)`.
+"""Binning: `signal.bin_signal` against `pyBigWig.values(numpy=True)` with the mean of each bin, and
+`pyBigWig.stats(exact=True)`.
 
 A bigWig of 11 million steps over 60 Mb, and one of 30 million over hg19 with gaps, are simulated once, in --folder.
-`stats` is timed on a few windows, and its time scaled to all. What is timed gives the same numbers: that is checked first.
+`stats` is timed on a few windows, and its time scaled to all. What is timed gives the same numbers: that is checked
+first.
 """
 from common import alternate, check, make_bigwig, parse, parser, report
 import tempfile
@@ -28,7 +30,8 @@ def read_only(path, windows):
 def stats(path, windows):
     "The mean of the covered bases, so only without gaps the same."
     with pyBigWig.open(str(path)) as bw:
-        return np.array([bw.stats(w.chrom, w.start, w.end, nBins=WINDOW//BIN, exact=True) for w in windows.itertuples()], np.float32)
+        return np.array([bw.stats(w.chrom, w.start, w.end, nBins=WINDOW//BIN, exact=True)
+                         for w in windows.itertuples()], np.float32)
 
 def windows_at(chrom, starts): return pd.DataFrame(dict(chrom=chrom, start=starts, end=starts + WINDOW))
 
@@ -46,7 +49,8 @@ def compare(name, path, windows, sizes, few, rounds):
     found = {f"{name}: windows": len(windows), f"{name}: equal to values and mean": check(np.array_equal(a, b), name)}
     if few:
         some = windows.iloc[:few]
-        found[f"{name}: equal to stats"] = check(np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0), f"{name}, stats")
+        found[f"{name}: equal to stats"] = check(np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0),
+                                                 f"{name}, stats")
         sides["stats"] = lambda: stats(path, some)
     t = alternate(sides, rounds)
     if few: t["stats"] *= len(windows)/few
@@ -71,7 +75,8 @@ def main():
         return path if path.exists() else make_bigwig(path, *args, **kw)
     one = kept("60Mb", small, 180_000*a.megabases)
     every = kept("hg19", wide, sum(wide.values())//100, gaps=.3)
-    random, apart = windows_at("chr1", rng.integers(0, size - WINDOW, a.windows)), windows_at("chr1", np.arange(0, size - WINDOW, WINDOW + 2000))
+    random, apart = windows_at("chr1", rng.integers(0, size - WINDOW, a.windows)), windows_at("chr1",
+        np.arange(0, size - WINDOW, WINDOW + 2000))
     figures = compare("random", one, random, small, a.few, a.rounds)
     figures |= compare("apart", one, apart, small, min(a.few, len(apart)), a.rounds)
     figures |= compare("whole study", every, genome_wide(a.study, wide, rng), wide, 0, a.rounds)

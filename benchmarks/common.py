@@ -3,7 +3,8 @@
 Import it first: it keeps numerical libraries to one thread, which they read when they are loaded.
 """
 import os
-os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1") | {"CHROMEXPRESS_NO_BARS": "1"}
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
+                            "1") | {"CHROMEXPRESS_NO_BARS": "1"}
 import argparse, json, platform, re, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np
@@ -15,7 +16,8 @@ def parser(about):
     p = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rounds", type=int, default=5, help="repeats of each side, alternating")
     p.add_argument("--json", help="write the figures to this file")
-    p.add_argument("--quick", action="store_true", help="tiny sizes: tells whether the benchmark works, and nothing else")
+    p.add_argument("--quick", action="store_true",
+                   help="tiny sizes: tells whether the benchmark works, and nothing else")
     return p
 
 
@@ -39,10 +41,13 @@ def alternate(sides, rounds):
 def report(figures, file=None, **more):
     "Print the figures, and write them (and `more`) if a file is given."
     width = max(map(len, figures))
-    for name, v in figures.items(): print(f"{name:{width}}  {v:.4g}" if isinstance(v, float) else f"{name:{width}}  {v}")
+    for name, v in figures.items():
+        print(f"{name:{width}}  {v:.4g}" if isinstance(v, float) else f"{name:{width}}  {v}")
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
-    about = dict(python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count(), load=round(load, 2))
-    print(f"\n{about['cores']} cores; load average at the end {load:.1f}" + (": busy, so times mean little" if load > 1.5 else ""))
+    about = dict(python=platform.python_version(), machine=platform.machine(), cores=os.cpu_count(),
+                 load=round(load, 2))
+    print(f"\n{about['cores']} cores; load average at the end {load:.1f}" +
+          (": busy, so times mean little" if load > 1.5 else ""))
     if file: Path(file).write_text(json.dumps(figures | more | about, indent=1) + "\n")
 
 
@@ -90,12 +95,14 @@ def family(pid):
 
 def look(pid):
     "MiB of a process: the highest so far, and now, with what it shares divided by those who share it."
-    read = lambda file, key: int(re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/{file}").read_text(), re.M)[1]) / 1024
+    read = lambda file, key: int(re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/{file}").read_text(),
+                                           re.M)[1]) / 1024
     try: return read("status", "VmHWM"), read("smaps_rollup", "Pss")
     except (OSError, TypeError): return 0., 0.                   # it has just ended
 
 def watch(argv, every=.05):
-    """Run a command. Its exit status; seconds; CPU seconds of it and all below it; MiB of the largest of these processes
+    """Run a command. Its exit status; seconds; CPU seconds of it and all below it; MiB of the largest of these
+    processes
     and of all together, at their highest. VmHWM, not ru_maxrss: the latter begins with what the parent had."""
     start, largest, together, known = time.monotonic(), 0., 0., []
     p = subprocess.Popen(list(map(str, argv)), stdout=sys.stderr)
@@ -104,7 +111,8 @@ def watch(argv, every=.05):
             pid, status, used = os.wait4(p.pid, os.WNOHANG)
             if pid: break
             seen = family(p.pid)
-            now = [look(i) for i in seen if i in known]          # a process that is just being started is still its parent
+            # a process that is just being started is still its parent
+            now = [look(i) for i in seen if i in known]
             largest, together = max([largest, *(m for m, _ in now)]), max(together, sum(m for _, m in now))
             known = seen
             time.sleep(every)
@@ -115,7 +123,8 @@ def watch(argv, every=.05):
                 largest=largest, together=together or largest)
 
 def units_in_child(study, **what):
-    "`do_units` in a watched process: what `watch` tells; MiB of its first process after the imports (level) and at most (own)."
+    """`do_units` in a watched process: what `watch` tells; MiB of its first process after the imports (level) and at
+    most (own)."""
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder)/"memory.json"
         seen = watch([sys.executable, __file__, told, json.dumps(dict(study=str(study)) | what)])

@@ -1,8 +1,12 @@
-"""The whole grid on GM12878 and H1 (ENCODE, hg38): every model on each track and on all seven, in both cells and four folds.
+"""The whole grid on GM12878 and H1 (ENCODE, hg38): every model on each track and on all seven, in both cells and
+four folds.
 
---data is the folder encode_hg38 (genes.tsv, cage.tsv, gm12878/*.narrowPeak, h1/*.narrowPeak) or a tar of it. The tracks are
-binned, then each model is run by itself, then all are evaluated and drawn. It prints what each step took, r of each model with
-its 95 % intervals, and the paired comparisons of models. With --out, an interrupted benchmark goes on where it was: its times
+--data is the folder encode_hg38 (genes.tsv, cage.tsv, gm12878/*.narrowPeak, h1/*.narrowPeak) or a tar of it. The
+tracks are
+binned, then each model is run by itself, then all are evaluated and drawn. It prints what each step took, r of each
+model with
+its 95 % intervals, and the paired comparisons of models. With --out, an interrupted benchmark goes on where it was:
+its times
 are then added up. `sum of units` is the time that the finished units say they took, whichever call did them.
 """
 from common import ROOT, parse, parser, report, units_in_child, watch
@@ -40,7 +44,8 @@ def write_study(out, models, marks, folds, precision="float32"):
     for m in models if precision != "float32" else []:
         if hasattr(MODELS[m].options(), "precision"): text += f'[models.{m}]\nprecision = "{precision}"\n\n'
     folds = quoted(folds) if folds else '"all"'
-    (out/"study.toml").write_text(f"{text}[grid]\nmodels = {quoted(models)}\nmarks = {quoted(marks)}\nfolds = {folds}\n")
+    (out/"study.toml").write_text(f"{text}[grid]\nmodels = {quoted(models)}\nmarks = {quoted(marks)}\nfolds "
+                                  f"= {folds}\n")
     return out/"study.toml"
 
 
@@ -66,13 +71,15 @@ def units_of(study, kind, only):
 
 
 def take(out, step, run, current):
-    "Do a step, unless it is finished and current, and add what it took to what was noted; leaves if it failed or was interrupted."
+    """Do a step, unless it is finished and current, and add what it took to what was noted; leaves if it failed or
+    was interrupted."""
     file = out/"benchmark.json"
     noted = json.loads(file.read_text()) if file.exists() else {}
     before = noted.get(step, dict(finished=False, calls=0, seconds=0., cpu=0., largest=0., together=0.))
     if before["finished"] and current: return before
     m = run()
-    noted[step] = dict(finished=m["status"] == 0, calls=before["calls"] + 1) | {k: before[k] + m[k] for k in ("seconds", "cpu")} \
+    noted[step] = dict(finished=m["status"] == 0, calls=before["calls"] + 1) | {k: before[k] + m[k]
+                                                                                for k in ("seconds", "cpu")} \
         | {k: max(before[k], m[k]) for k in ("largest", "together")}
     write_json(file, noted)
     if m["status"]: sys.exit(f"{step} ended with status {m['status']}; with the same --out it goes on where it was.")
@@ -88,15 +95,19 @@ def costs(study, out, models, a):
         done = [u for u in units() if state(u) == "current"]
         seconds = sum(json.loads(u.marker.read_text())["seconds"] for u in done)
         disk = size_of(*results.glob(pattern)) if pattern else size_of(results) - sum(r["disk_MB"] for r in rows)
-        rows.append(dict(step=step, calls=m["calls"], units=len(done), wall_s=m["seconds"], cpu_s=m["cpu"], units_s=seconds,
+        rows.append(dict(step=step, calls=m["calls"], units=len(done), wall_s=m["seconds"], cpu_s=m["cpu"],
+                         units_s=seconds,
                          largest_MiB=m["largest"], together_MiB=m["together"], disk_MB=disk))
     def add_units(step, kind, pattern, **only):
         only["cells"] = a.cells
-        add(step, lambda: units_in_child(study, kinds=[kind], jobs=a.jobs, only=only), lambda: units_of(study, kind, only), pattern)
+        add(step, lambda: units_in_child(study, kinds=[kind], jobs=a.jobs, only=only),
+            lambda: units_of(study, kind, only), pattern)
     add_units("prepare", "bin", "tracks")
     for m in models: add_units(m, "run", f"runs/{m}-*", models=[m])
-    last = ["collect", study] if a.no_report else ["run", study, "--jobs", a.jobs, "--cells", ",".join(a.cells), "--device", "cpu"]
-    add("tables" if a.no_report else "tables and report", lambda: watch([sys.executable, "-m", "chromexpress.cli", *last]))
+    last = ["collect", study] if a.no_report else ["run", study, "--jobs", a.jobs, "--cells", ",".join(a.cells),
+                                                   "--device", "cpu"]
+    add("tables" if a.no_report else "tables and report",
+        lambda: watch([sys.executable, "-m", "chromexpress.cli", *last]))
     return pd.DataFrame(rows)
 
 
@@ -104,7 +115,8 @@ def r_table(results):
     "r of every model and set of marks, folds pooled, with both 95 % intervals."
     t = read_table(results/"metrics.csv", fold="all")
     t["marks"] = t.marks.where(~t.marks.str.contains("+", regex=False), "all")
-    shown = ["cell", "marks", "model", "n", "pearson", *(f"pearson_{k}" for k in ("low", "high", "block_low", "block_high")), "spearman", "auroc"]
+    shown = ["cell", "marks", "model", "n", "pearson",
+             *(f"pearson_{k}" for k in ("low", "high", "block_low", "block_high")), "spearman", "auroc"]
     return t[shown].sort_values(["cell", "marks", "pearson"], ascending=[True, True, False], ignore_index=True)
 
 
@@ -131,13 +143,17 @@ def main():
         pairs["marks"] = pairs.marks_a.where(~pairs.marks_a.str.contains("+", regex=False), "all")
         pairs = pairs.drop(columns=["kind", "study", "trained_on", "config_a", "config_b", "marks_a", "marks_b"])
         pairs = pairs[["cell", "marks", *pairs.columns.drop(["cell", "marks"])]]
-    for title, table in dict(cost=cost, r=r, comparisons=pairs).items(): print(f"\n{title}\n{table.round(3).to_string(index=False)}")
+    for title, table in dict(cost=cost, r=r, comparisons=pairs).items():
+        print(f"\n{title}\n{table.round(3).to_string(index=False)}")
     print()
     figures = {"models": len(models), "runs": int(cost.units[cost.step.isin(models)].sum()), "jobs": a.jobs}
     for row in cost.itertuples():
-        figures |= {f"{row.step}: {k}": float(getattr(row, f)) for k, f in {"wall, s": "wall_s", "CPU, s": "cpu_s", "sum of units, s": "units_s",
-            "largest process, MiB": "largest_MiB", "all together, MiB": "together_MiB", "disk, MB": "disk_MB"}.items()}
-    figures |= {"total wall, s": float(cost.wall_s.sum()), "total CPU, s": float(cost.cpu_s.sum()), "total disk, MB": float(cost.disk_MB.sum())}
+        figures |= {f"{row.step}: {k}": float(getattr(row, f))
+                    for k, f in {"wall, s": "wall_s", "CPU, s": "cpu_s", "sum of units, s": "units_s",
+            "largest process, MiB": "largest_MiB", "all together, MiB": "together_MiB", "disk, "
+                                                                                        "MB": "disk_MB"}.items()}
+    figures |= {"total wall, s": float(cost.wall_s.sum()), "total CPU, s": float(cost.cpu_s.sum()),
+                "total disk, MB": float(cost.disk_MB.sum())}
     plain = lambda t: json.loads(t.to_json(orient="records", double_precision=6))
     report(figures, a.json, tables=dict(cost=plain(cost), r=plain(r), comparisons=plain(pairs)))
 

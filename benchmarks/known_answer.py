@@ -21,9 +21,12 @@ def compare(args, study):
     figures = {}
     for model in metrics.model.unique():
         figures[f"{model}: R² of all marks over the oracle's"] = float(table[model]["all"] / table.oracle_r2["all"])
-        wrong = [(a, b) for a in single.index for b in single.index if truth[a] > truth[b] + .02 and single[model][a] <= single[model][b]]
+        wrong = [(a, b) for a in single.index for b in single.index if truth[a] > truth[b] + .02
+                 and single[model][a] <= single[model][b]]
         figures[f"{model}: pairs of marks ranked against the truth"] = len(wrong)
-        if wrong: print(f"{model} ranks against the truth: {', '.join(' above '.join(w[::-1]) for w in wrong)}", file=sys.stderr)
+        if wrong:
+            print(f"{model} ranks against the truth: {', '.join(' above '.join(w[::-1]) for w in wrong)}",
+                  file=sys.stderr)
     report(figures, args.json)
 
 

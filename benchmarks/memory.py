@@ -1,10 +1,15 @@
-"""Memory of `prepare` (by genes, tracks and jobs) and of runs of ridge and the promoter CNN on windows of 40 kb at 100 bp.
+"""Memory of `prepare` (by genes, tracks and jobs) and of runs of ridge and the promoter CNN on windows of 40 kb at
+100 bp.
 
-Each case is a process of its own: MiB of its resident memory above the level after imports, of the whole process, and, with
-several jobs, of the largest process and of all together (Linux only). 19,000 genes lie so close that windows overlap in stretches
-as long as they may be (4 million bp), the worst case of binning. Binning one track after another holds, above the imports, no more than
+Each case is a process of its own: MiB of its resident memory above the level after imports, of the whole process,
+and, with
+several jobs, of the largest process and of all together (Linux only). 19,000 genes lie so close that windows overlap
+in stretches
+as long as they may be (4 million bp), the worst case of binning. Binning one track after another holds, above the
+imports, no more than
   three times the windows of one track (genes × bins × 4 bytes), and 25 bytes for each base of a stretch,
-whatever the number of tracks, and as much again in each job. A run's memory is set against its inputs (genes × bins × tracks × 4 bytes).
+whatever the number of tracks, and as much again in each job. A run's memory is set against its inputs (genes × bins
+× tracks × 4 bytes).
 """
 from common import check, make_bigwig, parse, parser, report, units_in_child
 import shutil, tempfile
@@ -32,7 +37,8 @@ def make_study(folder, genes, tracks, size):
     "A study of so many genes and tracks, evenly spread; its results folder is emptied."
     at, rng = np.arange(genes), np.random.default_rng(0)
     tss = WINDOW + (at//24)*((size - 2*WINDOW)//(-(-genes//24)))
-    frame = pd.DataFrame(dict(gene_id=[f"g{i:05}" for i in at], chrom=np.array(CHROMS)[at % 24], tss=tss, strand=np.where(at % 2, "-", "+")))
+    frame = pd.DataFrame(dict(gene_id=[f"g{i:05}" for i in at], chrom=np.array(CHROMS)[at % 24], tss=tss,
+                              strand=np.where(at % 2, "-", "+")))
     name = f"{genes}x{tracks}"
     frame.to_csv(folder/f"genes-{name}.tsv", sep="\t", index=False)
     frame[["gene_id"]].assign(cell=rng.gamma(1., 4., genes)).to_csv(folder/f"rpkm-{name}.tsv", sep="\t", index=False)
@@ -40,9 +46,11 @@ def make_study(folder, genes, tracks, size):
     wide = f"window = {WINDOW}\nbin = {BIN}\n"
     (folder/f"{name}.toml").write_text(
         f'name = "memory"\nassembly = "even"\nchrom_sizes = "chrom.sizes"\nout = "results-{name}"\n'
-        f'[genes]\ntable = "genes-{name}.tsv"\ntss_base = 0\n[expression]\ntable = "rpkm-{name}.tsv"\n[expression.cells]\ncell = "cell"\n'
+        f'[genes]\ntable = "genes-{name}.tsv"\ntss_base = 0\n[expression]\ntable = '
+        f'"rpkm-{name}.tsv"\n[expression.cells]\ncell = "cell"\n'
         "[tracks.cell]\n" + "".join(f'm{i} = "track{i}.bigWig"\n' for i in range(tracks)) +
-        f'[grid]\nmodels = ["ridge", "promoter_cnn"]\nmarks = ["all"]\nfolds = ["1"]\n[models.ridge]\n{wide}[models.promoter_cnn]\n{wide}epochs = 1\n')
+        f'[grid]\nmodels = ["ridge", "promoter_cnn"]\nmarks = ["all"]\nfolds = '
+        f'["1"]\n[models.ridge]\n{wide}[models.promoter_cnn]\n{wide}epochs = 1\n')
     return folder/f"{name}.toml"
 
 
@@ -51,7 +59,8 @@ def measured(name, study, **what):
     m = units_in_child(study, **what)
     check(m["status"] == 0, f"{name} ended with status {m['status']}, not 0")
     return {f"{name}: above imports, MiB": m["own"] - m["level"], f"{name}: whole process, MiB": m["own"],
-            f"{name}: largest process, MiB": m["largest"], f"{name}: all together, MiB": m["together"], f"{name}: s": m["seconds"]}
+            f"{name}: largest process, MiB": m["largest"], f"{name}: all together, MiB": m["together"],
+            f"{name}: s": m["seconds"]}
 
 
 def main():
@@ -73,13 +82,17 @@ def main():
             for tracks in sorted(a.tracks):
                 for jobs in sorted(a.jobs):
                     if jobs > tracks: continue
-                    name, study = f"{genes} genes, {tracks} tracks, prepare, {jobs} jobs", make_study(folder, genes, tracks, size)
+                    name, study = f"{genes} genes, {tracks} tracks, prepare, {jobs} jobs", make_study(folder, genes,
+                        tracks, size)
                     figures |= measured(name, study, kinds=["bin"], jobs=jobs, pooled=jobs > 1)
-                    if jobs == 1: figures[f"{name}: share of the bound"] = figures[f"{name}: above imports, MiB"]/bound(genes)
-        for model in a.models:                                   # on the largest study, which is binned: all of a run but its figures
+                    if jobs == 1:
+                        figures[f"{name}: share of the bound"] = figures[f"{name}: above imports, MiB"]/bound(genes)
+        # on the largest study, which is binned: all of a run but its figures
+        for model in a.models:
             name = f"{genes} genes, {tracks} tracks, run of {model}"
             figures |= measured(name, study, only=dict(models=[model]), tables=True)
-            figures[f"{name}: above imports / inputs"] = figures[f"{name}: above imports, MiB"]*2**20/(genes*tracks*4*(WINDOW//BIN))
+            figures[f"{name}: above imports / inputs"] = figures[f"{name}: above imports, "
+                                                                 "MiB"]*2**20/(genes*tracks*4*(WINDOW//BIN))
     report(figures, a.json)
 
 

@@ -1,7 +1,10 @@
-"""Training the promoter CNN on one thread: what an epoch costs with and without its data, and how near a step is to the machine's speed.
+"""Training the promoter CNN on one thread: what an epoch costs with and without its data, and how near a step is to
+the machine's speed.
 
-A step is many matrix products (convolutions too). The machine's speed is measured in the same process, on products of just these
-shapes, and on one of 1024³. Floating-point operations are counted by formula, which is checked against torch's own counter.
+A step is many matrix products (convolutions too). The machine's speed is measured in the same process, on products
+of just these
+shapes, and on one of 1024³. Floating-point operations are counted by formula, which is checked against torch's own
+counter.
 """
 from common import alternate, check, parse, parser, report
 import numpy as np, torch
@@ -18,9 +21,11 @@ class Same:
 
 
 def products(batch, bins, tracks):
-    "(rows, inner, columns) of every matrix product of a step: forward, and the gradients of weights and of inputs but the first."
+    """(rows, inner, columns) of every matrix product of a step: forward, and the gradients of weights and of inputs
+    but the first."""
     lengths = bins, bins//4, bins//4//2
-    layers = [(batch*n, c_in*k, c_out) for n, c_in, c_out, k in zip(lengths, (tracks, 175, 350), (175, 350, 700), (8, 4, 4))]
+    layers = [(batch*n, c_in*k, c_out)
+              for n, c_in, c_out, k in zip(lengths, (tracks, 175, 350), (175, 350, 700), (8, 4, 4))]
     layers += [(batch, i, o) for i, o in ((700*(bins//4//2//2), 625), (625, 125), (125, 1))]
     forward, weights = layers, [(k, m, n) for m, k, n in layers]
     return forward + weights + [(m, n, k) for m, k, n in layers[1:]]
@@ -52,17 +57,21 @@ def main():
     rng = np.random.default_rng(0)
     x = dict(signal=rng.random((a.genes, a.bins, a.tracks), dtype=np.float32))
     data = Data(x, rng.random(a.genes), np.full(a.genes, "train"))
-    batches, net = Batches(data, data.rows("train"), a.batch, torch.Generator().manual_seed(0)), PromoterCNN(a.tracks, a.bins)
+    batches, net = Batches(data, data.rows("train"), a.batch, torch.Generator().manual_seed(0)), PromoterCNN(a.tracks,
+        a.bins)
     adam, same = torch.optim.Adam(net.parameters(), fused=True), Same(batches)
     shapes = products(a.batch, a.bins, a.tracks)
     right = check(flops(shapes) == counted(net, *same.batch), "operations by formula and as counted")
     def data_only():
         for _ in batches: pass
-    def step(): torch.nn.functional.mse_loss(net(**same.batch[0]), same.batch[1]).backward(); adam.step(); adam.zero_grad()
-    t = alternate(dict(epoch=lambda: epoch_of(net, batches, adam), same=lambda: epoch_of(net, same, adam), data=data_only), a.rounds)
+    def step():
+        torch.nn.functional.mse_loss(net(**same.batch[0]), same.batch[1]).backward(); adam.step(); adam.zero_grad()
+    t = alternate(dict(epoch=lambda: epoch_of(net, batches, adam), same=lambda: epoch_of(net, same, adam),
+                       data=data_only), a.rounds)
     s = alternate(dict(step=step, products=multiply(shapes), large=multiply([(1024, 1024, 1024)])), 5*a.rounds)
     rate, sgemm = flops(shapes)/s["step"]/1e9, flops(shapes)/s["products"]/1e9
-    report({"genes": a.genes, "tracks": a.tracks, "steps of an epoch": len(batches), "operations as counted by torch": right,
+    report({"genes": a.genes, "tracks": a.tracks, "steps of an epoch": len(batches),
+            "operations as counted by torch": right,
             "epoch, s": t["epoch"], "epoch of the same batch, s": t["same"], "data only, s": t["data"],
             "share of data": t["data"]/t["epoch"], "epoch / epoch of the same batch": t["epoch"]/t["same"],
             "operations of a step, GFLOP": flops(shapes)/1e9, "step, ms": s["step"]*1e3, "step, GFLOP/s": rate,

@@ -248,7 +248,8 @@ def track_differences(
     if track.uncovered != then["uncovered"]:
         said.append(f"{where}: uncovered is {track.uncovered}, in training it was {then['uncovered']}.")
     now, before = track.treatment or {}, then.get("reads", {})
-    other = [f"{k} is {v!r}, in training it was {before[k]!r}" for k, v in now.items() if k in before and before[k] != v]
+    other = [f"{k} is {v!r}, in training it was {before[k]!r}" for k, v in now.items() if k in before
+             and before[k] != v]
     return said + ([f"{where}: of its reads, {'; '.join(other)}."] if other else [])
 
 # %% ../nbs/25_apply.ipynb #8873c522
@@ -266,7 +267,8 @@ def _gene_differences(a):
     if seen: return [f"{seen} of {n} genes are among those that the runs were trained or validated on: predictions "
                      "for these are not blind (--blind takes the runs alone that have not seen a gene)."]
     lost = [m.folder.name for m in a.members if m.splits.empty]
-    if lost: return [f"no predictions.csv in {len(lost)} runs ({some(lost)}): which genes they have seen is not known, "
+    if lost:
+        return [f"no predictions.csv in {len(lost)} runs ({some(lost)}): which genes they have seen is not known, "
                      "only which chromosomes."]
     known = any(a.study.genes.gene_id.isin(m.splits.index).any() for m in a.members)
     return [] if known else ["no gene has the id of a gene of the runs: whether predictions are blind cannot be told "

@@ -82,12 +82,14 @@ def _plan_study(study_path):
     "The units of a study."
     return plan_units(*load_study(study_path))
 
-# %% ../nbs/50_batch.ipynb #ce08355a
+# %% ../nbs/50_batch.ipynb #4bf162d7
 def _start_worker(threads):
-    "What a worker process begins with; it ends, without a word, at Ctrl-C and when the process that started it is gone."
+    """What a worker process begins with; it ends, without a word, at Ctrl-C and when the process that started it is
+    gone."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN: signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    tqdm.set_lock(threading.RLock())                             # its usual one is left behind by a process that is killed
+    # its usual one is left behind by a process that is killed
+    tqdm.set_lock(threading.RLock())
     setup_log("WARNING")
     torch.set_num_threads(threads)
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
@@ -125,11 +127,12 @@ def _one_by_one(recipe, todo, units, jobs, threads, device, every):
             yield i, seconds, error
     finally: torch.set_num_threads(before)
 
-# %% ../nbs/50_batch.ipynb #d45a56da
+# %% ../nbs/50_batch.ipynb #33a28491
 @contextmanager
 def _interrupts_held():
     "Ctrl-C waits until the end of the block; a process that is started in it begins with Ctrl-C held back."
-    came, mask, before = [], signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]), signal.getsignal(signal.SIGINT)
+    came, mask = [], signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    before = signal.getsignal(signal.SIGINT)
     ours = threading.current_thread() is threading.main_thread() and callable(before)
     if ours: signal.signal(signal.SIGINT, lambda *_: came.append(True))       # other threads do not hold it back
     try: yield

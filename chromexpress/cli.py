@@ -48,7 +48,7 @@ def new_study(path:str): # file to write, e.g. study.toml
     from chromexpress.study import new_study
     print(new_study(path))
 
-# %% ../nbs/51_cli.ipynb #9cc4378a
+# %% ../nbs/51_cli.ipynb #1269f8fd
 @command
 def genes(gtf:str="", # the annotation: GTF or GFF3, or .gz of one
           ensembl:int=0, # or the number of an Ensembl release, which pyensembl fetches: 75 is the last of hg19
@@ -68,10 +68,12 @@ def genes(gtf:str="", # the annotation: GTF or GFF3, or .gz of one
     if not assembly: raise InputError("--assembly: missing; hg19, hg38, mm10, or another name with --chrom-sizes.")
     names = lambda text: [w for w in map(str.strip, text.split(",")) if w]
     sizes, source = read_sizes(assembly, chrom_sizes or None), gtf or str(ensembl_gtf(ensembl, assembly))
-    options = dict(tss=tss, biotypes=names(biotypes), without=names(without), ids=ids, strip_versions=strip_versions, duplicates=duplicates)
+    options = dict(tss=tss, biotypes=names(biotypes), without=names(without), ids=ids, strip_versions=strip_versions,
+                   duplicates=duplicates)
     table = annotated_genes(source, sizes, **options)
     write_csv(out, table, sep="\t")
-    write_json(f"{out}.json", dict(source=source, checksum=file_digest(source), ensembl=ensembl or None, assembly=assembly, genes=len(table)) | options)
+    write_json(f"{out}.json", dict(source=source, checksum=file_digest(source), ensembl=ensembl or None,
+                                   assembly=assembly, genes=len(table)) | options)
     print(f'{out}: {len(table)} genes. In the study file: [genes] table = "{out}", tss_base = 0.')
 
 # %% ../nbs/51_cli.ipynb #668e684e
@@ -84,7 +86,7 @@ def simulate(out:str, # folder to write the study to
     from chromexpress.simulate import simulate
     print(simulate(out, genes=genes, cells=cells, seed=seed))
 
-# %% ../nbs/51_cli.ipynb #447f3ff4
+# %% ../nbs/51_cli.ipynb #b6508a25
 @command
 def download(what:list, # roadmap; or encode or geo, and a manifest (CSV: url, path, bytes, checksum)
              out:str="", # folder of the files; without it ./roadmap, or the manifest's folder
@@ -102,7 +104,8 @@ def download(what:list, # roadmap; or encode or geo, and a manifest (CSV: url, p
     more = dict(base=base_url, jobs=jobs, patience=Patience(tries=tries))
     if what == ["roadmap"]: return print(download_roadmap(out or "roadmap", cells, marks, signal, genes, **more))
     if what[0] == "roadmap": raise InputError(f"download roadmap {what[1]}: it needs no manifest, but --cells.")
-    if len(what) == 1 and what[0] in ("encode", "geo"): raise InputError(f"download {what[0]}: needs one manifest; see --help.")
+    if len(what) == 1 and what[0] in ("encode", "geo"):
+        raise InputError(f"download {what[0]}: needs one manifest; see --help.")
     if len(what) > 2: raise InputError(f"download {what[0]}: needs one manifest, not {len(what) - 1}.")
     if cells: raise InputError(f"--cells {cells}: belongs to `download roadmap`.")
     print(download_manifest(what[0], (what + [""])[1], out, **more))
@@ -124,7 +127,7 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
-# %% ../nbs/51_cli.ipynb #fbf756c2
+# %% ../nbs/51_cli.ipynb #462dde86
 def _check(study, units):
     "Quality control of the tracks that are binned."
     from chromexpress.quality import check_quality
@@ -136,7 +139,8 @@ def _say_quality(study):
     file = study.out/"qc_warnings.csv"
     if not file.exists(): return
     n = len(pd.read_csv(file))
-    print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n else f"quality: no warnings, see {study.out/'qc.csv'}")
+    print(f"quality: {n} warning{'s' * (n != 1)}, see {file}" if n
+          else f"quality: no warnings, see {study.out/'qc.csv'}")
 
 # %% ../nbs/51_cli.ipynb #987948f8
 def _list_unmatched(study):

@@ -27,21 +27,24 @@ def gene_view(
     bins:int=400, # of the tracks
 ) -> pd.DataFrame: # the columns of VIEW: one row for the stretch, the TSS, each partner, each gene, each bin of a track
     "All that is seen around a gene. Raises: InputError if it is not in the gene table."
-    if gene not in set(genes.gene_id): raise InputError(f"{gene!r} is no gene of the table{suggest(gene, genes.gene_id)}")
+    if gene not in set(genes.gene_id):
+        raise InputError(f"{gene!r} is no gene of the table{suggest(gene, genes.gene_id)}")
     g = genes[genes.gene_id == gene].iloc[0]
     e = check_columns(edges, EDGES, "edges")[edges.gene_id == gene]
     near = e[e.chrom == g.chrom]
     low, high = min([g.start, g.tss, *near.start]), max([g.end, g.tss + 1, *near.end])
     wide = max(int(margin*(high - low)), 10_000)
     low, high = max(low - wide, 0), min(high + wide, sizes[g.chrom])
-    rows = [("stretch", gene, g.chrom, low, high, "", len(e) - len(near)), ("tss", gene, g.chrom, g.tss, g.tss + 1, g.strand, np.nan)]
+    rows = [("stretch", gene, g.chrom, low, high, "", len(e) - len(near)),
+            ("tss", gene, g.chrom, g.tss, g.tss + 1, g.strand, np.nan)]
     rows += [("partner", gene, r.chrom, r.start, r.end, "", r.score) for r in near.itertuples()]
     here = genes[(genes.chrom == g.chrom) & (genes.start < high) & (genes.end > low)]
     rows += [("gene", r.gene_id, r.chrom, r.start, r.end, r.strand, np.nan) for r in here.itertuples()]
     step = -(-(high - low)//bins)
     for name, source in (tracks or {}).items():
         x = bin_signal(source, pd.DataFrame(dict(chrom=[g.chrom], start=[low], end=[high])), step, sizes).values[0]
-        rows += [("track", name, g.chrom, low + i*step, min(low + (i + 1)*step, high), "", v) for i, v in enumerate(x)]
+        rows += [("track", name, g.chrom, low + i*step, min(low + (i + 1)*step, high), "", v)
+                 for i, v in enumerate(x)]
     return pd.DataFrame(rows, columns=VIEW)
 
 # %% ../nbs/43_contact_plots.ipynb #59526369
@@ -88,7 +91,8 @@ def _draw_genes(ax, shown, here): # a box and a name for each gene that has a ro
                     color=color, fontweight="bold" if r.own else "normal")
 
 # %% ../nbs/43_contact_plots.ipynb #294561f0
-def _draw_tracks(ax, tracks, names, low, start): # each track below the last, as high as its highest bin; (y, name) of the ticks
+# each track below the last, as high as its highest bin; (y, name) of the ticks
+def _draw_tracks(ax, tracks, names, low, start):
     palette, ticks = mark_colors(names), []
     for i, n in enumerate(names):
         d, y = tracks[tracks.name == n], low - .62*(i + 1)
@@ -122,7 +126,8 @@ def gene_contacts(
     ax=None, # an Axes, or None for a figure of its own
 ):
     "A gene, its partners, and the genes and tracks of the stretch."
-    of = {k: d.assign(start=d.start.astype(float), end=d.end.astype(float)) for k, d in frame.groupby("part", sort=False)}
+    of = {k: d.assign(start=d.start.astype(float), end=d.end.astype(float))
+          for k, d in frame.groupby("part", sort=False)}
     here, tss, tracks = of["stretch"].iloc[0], of["tss"].iloc[0], of.get("track", frame.iloc[:0])
     partners, names = of.get("partner", frame.iloc[:0]), list(dict.fromkeys(tracks.name))
     ax, width = axes(ax, 7.2, 3 + .42*len(names)), here.end - here.start

@@ -17,7 +17,7 @@ from tqdm import tqdm
 class InputError(ValueError):
     "A wrong input: the message says what, where, what was needed and how to mend it."
 
-# %% ../nbs/00_core.ipynb #64aba2bf
+# %% ../nbs/00_core.ipynb #73b7ec66
 class Problems:
     "Gathers messages, to raise them together as one `InputError`."
     def __init__(self, what:str=""): # what is being checked, the first words of the message
@@ -37,7 +37,8 @@ class Problems:
         "Raises: InputError, listing every problem found so far, if there are any."
         if not self.found: return
         what, n = f"{self.what}: " if self.what else "", len(self.found)
-        error = InputError(what + self.found[0] if n == 1 else f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
+        error = InputError(what + self.found[0] if n == 1
+                           else f"{what}{n} problems\n" + "\n".join(f"  - {m}" for m in self.found))
         if not what: error.found = self.found                    # one list within another becomes one
         raise error
 

@@ -113,7 +113,8 @@ def describe(
     "What has to be known of a run's inputs and target to apply it elsewhere."
     study, e = task.study, task.study.expression_table
     tracks = [dict(assay=t.assay, kind=t.format, scale=t.scale, uncovered=t.uncovered, level=level)
-              | (dict(reads=t.treatment) if t.reads else {}) for t, level in zip(task.tracks, signal_levels(task, rows))]
+              | (dict(reads=t.treatment) if t.reads else {})
+              for t, level in zip(task.tracks, signal_levels(task, rows))]
     needs, profile = task.model.needs(task.options), None
     if task.model.profile:
         name, need = task.model.profile(task.options)

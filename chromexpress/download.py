@@ -57,21 +57,25 @@ def safe_path(
     folder, # where files go
 ) -> Path: # the file's place
     "Where a path of a manifest leads. Raises: InputError if that is outside of the folder, or no name for a file."
-    def no(why): raise InputError(f"path {text!r} {why}; needs a relative path inside of the folder, like peaks/a.bed.gz.")
+    def no(why):
+        raise InputError(f"path {text!r} {why}; needs a relative path inside of the folder, like peaks/a.bed.gz.")
     if not text.strip(): no("is empty")
     if any(ord(c) < 32 or ord(c) == 127 for c in text): no("holds a control character")
-    if "\\" in text or re.match("[A-Za-z]:", text) or text.startswith("/"): no("is absolute, or has a backslash or a drive")
+    if "\\" in text or re.match("[A-Za-z]:", text) or text.startswith("/"):
+        no("is absolute, or has a backslash or a drive")
     parts = text.split("/")
     if any(p in ("", ".", "..") or p != p.strip() or len(p.encode()) > 200 for p in parts):
         no("has a part that is empty, '.', '..', too long, or begins or ends with a space")
-    if text in (RECORDS, "study.toml") or parts[-1].endswith((".part", ".part.json")): no("is a name that the download uses itself")
+    if text in (RECORDS, "study.toml") or parts[-1].endswith((".part", ".part.json")):
+        no("is a name that the download uses itself")
     folder = Path(folder).resolve()
     place = folder.joinpath(*parts)
     if not place.resolve().is_relative_to(folder): no("leads out of the folder through a link")
     return place
 
 # %% ../nbs/27_download.ipynb #8f6a69f0
-SOURCES = {"encode": "https://www.encodeproject.org/", "geo": "https://ftp.ncbi.nlm.nih.gov/"} # where a path without a host is
+# where a path without a host is
+SOURCES = {"encode": "https://www.encodeproject.org/", "geo": "https://ftp.ncbi.nlm.nih.gov/"}
 
 def full_url(
     text:str, # address, or path on a server
@@ -93,27 +97,32 @@ def read_manifest(
     base:str="", # address that completes urls without a host
 ) -> list[Item]: # in the order of the table
     "Read what to fetch. Raises: InputError listing all that is wrong with the table."
-    table, problems, items, lines = check_columns(read_table(path), ["url", "path"], path), Problems(str(path)), [], {}
+    table, problems = check_columns(read_table(path), ["url", "path"], path), Problems(str(path))
+    items, lines = [], {}
     if not len(table): raise InputError(f"{path}: it has a header and no files.")
     for r in table.assign(**{c: "" for c in ("bytes", "checksum") if c not in table}).itertuples():
         try: items.append(_item(r.url, r.path.strip(" "), r.bytes.strip(), r.checksum, folder, base))
         except InputError as e: problems.add(f"line {r.Index}: {e}"); continue
         lines.setdefault(items[-1].path, []).append(r.Index)
     for p, at in lines.items():
-        if len(at) > 1: problems.add(f"path {p!r} stands in lines {', '.join(map(str, at))}; each file needs a path of its own.")
+        if len(at) > 1:
+            problems.add(f"path {p!r} stands in lines {', '.join(map(str, at))}; each file needs a path of its own.")
         for up in map(str, PurePosixPath(p).parents):
-            if up in lines: problems.add(f"line {at[0]}: path {p!r} is inside of {up!r}, which is a file (line {lines[up][0]}).")
+            if up in lines:
+                problems.add(f"line {at[0]}: path {p!r} is inside of {up!r}, which is a file (line {lines[up][0]}).")
     problems.check()
     for what in ("bytes", "checksum"):
-        if n := sum(not getattr(i, what) for i in items): log.warning("%s: %d of %d files have no %s; %s.", path, n, len(items), what,
-            {"bytes": "their size is the server's word", "checksum": "they are checked by size and format alone"}[what])
+        if n := sum(not getattr(i, what) for i in items):
+            why = dict(bytes="their size is the server's word", checksum="they are checked by size and format alone")
+            log.warning("%s: %d of %d files have no %s; %s.", path, n, len(items), what, why[what])
     return items
 
 # %% ../nbs/27_download.ipynb #a02f0a2d
 def _item(url, path, size, checksum, folder, base):
     "A line of a manifest."
     safe_path(path, folder)
-    if size and not (size.isascii() and size.isdigit()): raise InputError(f"bytes {size!r}: needs a whole number, or nothing.")
+    if size and not (size.isascii() and size.isdigit()):
+        raise InputError(f"bytes {size!r}: needs a whole number, or nothing.")
     return Item(full_url(url, base), path, int(size) if size else None, read_checksum(checksum))
 
 # %% ../nbs/27_download.ipynb #26048b62
@@ -131,7 +140,8 @@ def check_gzip(
     try:
         with gzip.open(path) as f:
             while f.read(1 << 20): pass
-    except (EOFError, zlib.error, gzip.BadGzipFile) as e: raise InputError(f"its gzip stream ends early or is damaged ({e})") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise InputError(f"its gzip stream ends early or is damaged ({e})") from None
 
 _LAST_BLOCK = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 
@@ -147,7 +157,8 @@ def check_bigwig(
         if not e: raise InputError("it is neither bigWig nor bigBed")
         def read(at, form):
             f.seek(at)
-            if len(b := f.read(struct.calcsize(e + form))) < struct.calcsize(e + form): raise InputError("it ends early, in an index")
+            if len(b := f.read(struct.calcsize(e + form))) < struct.calcsize(e + form):
+                raise InputError("it ends early, in an index")
             return struct.unpack(e + form, b)
         zooms, chroms, _, index = read(6, "HQQQ")
         if chroms >= size: raise InputError("it ends early, before the chromosomes")
@@ -161,7 +172,8 @@ def _follow(at, read, size):
     for _ in range(64):
         leaf, _, n = read(node, "BBH")
         if not n: return
-        *_, place, length = read(node + 4 + (n - 1)*(32 if leaf else 24), "IIIIQQ" if leaf else "IIIIQ") + (() if leaf else (0,))
+        form = "IIIIQQ" if leaf else "IIIIQ"
+        *_, place, length = read(node + 4 + (n - 1)*(32 if leaf else 24), form) + (() if leaf else (0,))
         if place + length > size: raise InputError("it ends early, within its data")
         if leaf: return
         node = place
@@ -197,7 +209,8 @@ def check_file(
     path, # the file as it arrived
     item:Item, # what it should be
 ) -> dict: # bytes, sha256, checksum: what it is
-    "Check a file's size, checksum and format. Raises: InputError saying how it differs; `found` of the error is what it is."
+    """Check a file's size, checksum and format. Raises: InputError saying how it differs; `found` of the error is
+    what it is."""
     sums = {a: hashlib.new(a) for a in dict.fromkeys(["sha256", item.checksum.split(":")[0] or "sha256"])}
     with open(path, "rb") as f:
         while block := f.read(1 << 20):
@@ -286,7 +299,8 @@ def ask(
                 if hops > 10: raise Never("more than 10 redirects")
                 continue
             why = f"HTTP {r.status_code} {r.reason or ''}".strip()
-            if r.status_code in _LATER or r.status_code >= 500: raise Again(why, asked_wait(r.headers.get("Retry-After")))
+            if r.status_code in _LATER or r.status_code >= 500:
+                raise Again(why, asked_wait(r.headers.get("Retry-After")))
             if r.status_code not in _FINE: raise Never(why)
             _check_kind(r, item.path)
             yield r
@@ -311,7 +325,8 @@ class Part:
         try: note = json.loads(self.about.read_text())
         except (OSError, ValueError): note = {}
         types = dict(url=str, etag=str, modified=str, total=(int, type(None)))
-        good = isinstance(note, dict) and all(k in note and isinstance(note[k], t) for k, t in types.items()) and note["url"] == item.url
+        good = isinstance(note, dict) and all(k in note and isinstance(note[k], t) for k, t in types.items())
+        good = good and note["url"] == item.url
         self.note = note if good else {}
 
     @property
@@ -319,14 +334,16 @@ class Part:
         try: return self.path.lstat().st_size
         except FileNotFoundError: return 0
     @property
-    def mark(self): # what identifies the version: a strong ETag, or the time of its last change; "" if neither is known
+    # what identifies the version: a strong ETag, or the time of its last change; "" if neither is known
+    def mark(self):
         return self.note.get("etag") or self.note.get("modified") or ""
     @property
     def total(self): # bytes of the whole file, None if nobody said
         return self.item.bytes if self.item.bytes is not None else self.note.get("total")
 
     def usable(self): # whether the rest may be added to it
-        return 0 < self.size and (self.total is None or self.size <= self.total) and bool(self.mark or self.item.checksum)
+        fits = self.total is None or self.size <= self.total
+        return 0 < self.size and fits and bool(self.mark or self.item.checksum)
 
 # %% ../nbs/27_download.ipynb #4dfbeda0
 @patch
@@ -406,8 +423,10 @@ def attempt(
 # %% ../nbs/27_download.ipynb #07bdbf82
 def _check_end(r, part):
     "Refuse a file of which nobody will ever be able to tell whether it is whole."
-    if part.total is None and not (part.item.checksum or r.raw.chunked or "Content-Length" in r.headers or has_check(part.item.path)):
-        raise Never("the server does not tell its length, so nothing tells whether it is whole; give its bytes or checksum in a manifest")
+    if part.total is None and not (part.item.checksum or r.raw.chunked or "Content-Length" in r.headers
+                                   or has_check(part.item.path)):
+        raise Never("the server does not tell its length, so nothing tells whether it is whole; give its bytes or "
+                    "checksum in a manifest")
 
 # %% ../nbs/27_download.ipynb #ff35dfd6
 def _after(part):
@@ -427,7 +446,8 @@ def _write(f, block):
     f.flush()
 
 # %% ../nbs/27_download.ipynb #bc97b6a3
-_SENSELESS = tuple(getattr(requests.exceptions, n) for n in ("InvalidURL", "InvalidSchema", "InvalidHeader", "InvalidProxyURL"))
+_SENSELESS = tuple(getattr(requests.exceptions, n)
+                   for n in ("InvalidURL", "InvalidSchema", "InvalidHeader", "InvalidProxyURL"))
 
 def _network(e):
     "What went wrong on the way, in a few words."
@@ -435,7 +455,8 @@ def _network(e):
     if "CERTIFICATE_VERIFY_FAILED" in text: return "the server's certificate is not accepted"
     if "timed out" in text.lower(): return "the server fell silent"
     if "NameResolution" in text or "resolve" in text: return "the server's name is not known here (no network?)"
-    if "IncompleteRead" in text or "Connection broken" in text or "reset" in text.lower(): return "the connection broke"
+    if "IncompleteRead" in text or "Connection broken" in text or "reset" in text.lower():
+        return "the connection broke"
     if "refused" in text: return "the server refuses connections"
     return f"{type(e).__name__}: {text[:200]}"
 
@@ -447,7 +468,8 @@ class Records:
         try: files = json.loads((self.folder/RECORDS).read_text())
         except (OSError, ValueError): files = {}
         keys = {"bytes", "sha256", "checksum", "time", "url"}
-        self.files = {k: r for k, r in files.items() if isinstance(r, dict) and keys <= set(r)} if isinstance(files, dict) else {}
+        files = files if isinstance(files, dict) else {}
+        self.files = {k: r for k, r in files.items() if isinstance(r, dict) and keys <= set(r)}
 
 # %% ../nbs/27_download.ipynb #2e1df86f
 @patch
@@ -483,8 +505,8 @@ def on_disk(
     "Turn what a disk cannot do into one line. Raises: InputError."
     try: yield
     except OSError as e:
-        raise InputError(f"{path}: cannot write here ({e.strerror or e}); what is whole stays. Make room, or choose a folder that you may "
-                         "write to, and run the same command again.") from None
+        raise InputError(f"{path}: cannot write here ({e.strerror or e}); what is whole stays. Make room, or choose "
+                         "a folder that you may write to, and run the same command again.")
 
 # %% ../nbs/27_download.ipynb #7d8bd55b
 def fetch(
@@ -508,7 +530,8 @@ def fetch(
                 failures, best = (1, part.size) if part.size >= best + (1 << 20) else (failures + 1, best)
                 if stop.is_set(): raise Never("stopped")
                 if failures >= patience.tries: raise Never(f"{e}, {failures} attempts") from None
-                if e.asked > patience.obeyed: raise Never(f"{e}, and the server asks to wait {e.asked:,.0f} s") from None
+                if e.asked > patience.obeyed:
+                    raise Never(f"{e}, and the server asks to wait {e.asked:,.0f} s") from None
                 pause = patience.wait(item.url, failures, e.asked)
                 log.info("%s: %s; again in %.1f s.", item.path, e, pause)
                 stop.wait(pause)
@@ -533,7 +556,8 @@ def _put(item, part, place, records, wrong, tick):
 def _set_aside(place):
     "Keep a file that was not fetched here."
     before = place.with_name(place.name + ".before")
-    if before.exists(): raise Never(f"another file is in its place, and {before.name} exists as well; move one of them")
+    if before.exists():
+        raise Never(f"another file is in its place, and {before.name} exists as well; move one of them")
     log.warning("%s: the file that was there is not the one to be fetched; it is %s now.", place, before.name)
     os.replace(place, before)
 
@@ -548,7 +572,8 @@ def locked(
     fd = os.open(folder, os.O_RDONLY)
     try:
         try: fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: raise InputError(f"{folder}: another download is at work in this folder; wait for it.") from None
+        except BlockingIOError:
+            raise InputError(f"{folder}: another download is at work in this folder; wait for it.") from None
         except OSError: pass                                              # a file system without locks
         yield
     finally: os.close(fd)
@@ -594,8 +619,9 @@ def end(self:Show, item:Item, # that has ended
     "Say how a file ended."
     self.done += 1
     self.bar.set_description_str(f"{self.done} of {len(self.items)} files")
-    if isinstance(result, dict): log.info("[%d/%d] %s: %.1f MB, %s.", self.done, len(self.items), item.path, result["bytes"]/1e6,
-                                          f"{item.checksum.split(':')[0]} is right" if item.checksum else "whole, by its length and format")
+    if isinstance(result, dict):
+        how = f"{item.checksum.split(':')[0]} is right" if item.checksum else "whole, by its length and format"
+        log.info("[%d/%d] %s: %.1f MB, %s.", self.done, len(self.items), item.path, result["bytes"]/1e6, how)
     else: log.warning("[%d/%d] %s: %s.", self.done, len(self.items), item.path, result)
 
 # %% ../nbs/27_download.ipynb #ff7b48ba
@@ -605,7 +631,8 @@ def download(
     jobs:int=4, # how many at a time
     patience:Patience=Patience(), # how long to wait
 ) -> pd.DataFrame: # path, bytes, sha256, fetched (or there already): a row a file, in the order of items
-    "Fetch files, several at a time. Raises: InputError naming those that are missing, or if the disk does not take them."
+    """Fetch files, several at a time. Raises: InputError naming those that are missing, or if the disk does not take
+    them."""
     if jobs < 1: raise InputError(f"--jobs {jobs}: needs 1 or more.")
     folder = Path(folder)
     with on_disk(folder): folder.mkdir(parents=True, exist_ok=True)
@@ -613,7 +640,8 @@ def download(
         for i in items: safe_path(i.path, folder)
         records = Records(folder)
         with on_disk(folder): todo = [i for i in items if not records.whole(i)]
-        if len(todo) < len(items): log.info("%s: %d of %d files are there already, and whole.", folder, len(items) - len(todo), len(items))
+        if len(todo) < len(items):
+            log.info("%s: %d of %d files are there already, and whole.", folder, len(items) - len(todo), len(items))
         missing = _fetch_all(todo, records, jobs, patience) if todo else {}
     if missing: raise InputError(_lacks(folder, missing, items))
     rows = [(i.path, records.files[i.path]["bytes"], records.files[i.path]["sha256"], i in todo) for i in items]
@@ -622,14 +650,16 @@ def download(
 # %% ../nbs/27_download.ipynb #30af8974
 def _lacks(folder, missing, items):
     "The last line, if not all is there."
-    named = "; ".join(f"{p} ({why})" for p, why in list(missing.items())[:3]) + f"; and {len(missing) - 3} more" * (len(missing) > 3)
+    named = "; ".join(f"{p} ({why})" for p, why in list(missing.items())[:3])
+    named += f"; and {len(missing) - 3} more" * (len(missing) > 3)
     return (f"{folder}: {len(missing)} of {len(items)} files are missing: {named}. What is whole stays; "
             "run the same command again to go on.")
 
 def _lines_above(bar):
     "Let the log write above the bars, if there are any."
     if bar.disable: return nullcontext()
-    from tqdm.contrib.logging import logging_redirect_tqdm             # which complains, in a notebook without widgets
+    # which complains, in a notebook without widgets
+    from tqdm.contrib.logging import logging_redirect_tqdm
     return logging_redirect_tqdm([log])
 
 # %% ../nbs/27_download.ipynb #ba82f827
@@ -668,7 +698,8 @@ def download_manifest(
     patience:Patience=Patience(), # how long to wait
 ) -> Path: # the folder
     "Fetch the files of a manifest. Raises: InputError."
-    if source not in SOURCES: raise InputError(f"download {source}: needs roadmap, or {' or '.join(SOURCES)} and a manifest.")
+    if source not in SOURCES:
+        raise InputError(f"download {source}: needs roadmap, or {' or '.join(SOURCES)} and a manifest.")
     folder = Path(folder or Path(manifest).parent)
     download(read_manifest(manifest, folder, full_url(base or SOURCES[source])), folder, jobs, patience)
     return folder

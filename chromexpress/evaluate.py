@@ -140,18 +140,24 @@ keys = ["study", "model", "config", "trained_on", "cell", "marks", "fold", "seed
 def blind_rows(
     predictions:pd.DataFrame, # the predictions table
 ) -> pd.DataFrame: # its labelled test rows, sorted by gene
-    "Raises: InputError for a missing column, a prediction that is no number, or a gene predicted twice by one pooled run."
+    """Raises: InputError for a missing column, a prediction that is no number, or a gene predicted twice by one
+    pooled run."""
     p = check_columns(predictions, [*keys, "split", "gene_id", "y_true", "y_pred"], "predictions")
     p = p[(p.split == "test") & p.y_true.notna()]
-    p = p.astype({k: str for k in keys if k != "seed"} | {"gene_id": str}).sort_values("gene_id", kind="stable", ignore_index=True)
+    p = p.astype({k: str for k in keys if k != "seed"} | {"gene_id": str})
+    p = p.sort_values("gene_id", kind="stable", ignore_index=True)
     def name(row): return ", ".join(f"{k} {row[k]}" for k in (*keys, "gene_id"))
     if len(bad := p[~np.isfinite(p.y_pred.astype(float))]):
-        raise InputError(f"predictions: {len(bad)} test rows without a finite y_pred, such as {name(bad.iloc[0])}; train that run again.")
+        raise InputError(f"predictions: {len(bad)} test rows without a finite y_pred, such as {name(bad.iloc[0])}; "
+                         "train that run again.")
     if len(bad := p[p.duplicated([*(k for k in keys if k != "fold"), "gene_id"])]):
-        raise InputError(f"predictions: {len(bad)} genes are tested in more than one fold of the same run, such as {name(bad.iloc[0])}; "
-                         "use folds whose test chromosomes do not overlap, or a fresh results folder for other splits.")
-    if len(bad := p[p.y_true != p.groupby(["study", "model", "config", "cell", "gene_id"], observed=True).y_true.transform("first")]):
-        raise InputError(f"predictions: {len(bad)} genes differ in y_true between runs of a model, such as {name(bad.iloc[0])}; run the study again.")
+        raise InputError(f"predictions: {len(bad)} genes are tested in more than one fold of the same run, such as "
+                         f"{name(bad.iloc[0])}; use folds whose test chromosomes do not overlap, or a fresh results "
+                         "folder for other splits.")
+    if len(bad := p[p.y_true != p.groupby(["study", "model", "config", "cell", "gene_id"],
+                                          observed=True).y_true.transform("first")]):
+        raise InputError(f"predictions: {len(bad)} genes differ in y_true between runs of a model, such as "
+                         f"{name(bad.iloc[0])}; run the study again.")
     return p
 
 # %% ../nbs/22_evaluate.ipynb #0482231b
@@ -164,7 +170,8 @@ def targets_of(
         y = part.drop_duplicates("gene_id").set_index("gene_id").y_true
         def same(other): shared = y.index.intersection(other.index); return y[shared].equals(other[shared])
         number[of] = next((i for i, other in enumerate(known) if same(other)), len(known))
-        known[number[of]:number[of] + 1] = [y if number[of] == len(known) else pd.concat([known[number[of]], y]).groupby(level=0).first()]
+        known[number[of]:number[of] + 1] = [y if number[of] == len(known)
+                                            else pd.concat([known[number[of]], y]).groupby(level=0).first()]
     return pd.Series(number)
 
 def by_target(
@@ -183,7 +190,8 @@ def chrom_of(
     "Raises: InputError if a gene's chromosome is not known."
     found = chroms[~chroms.index.duplicated()].reindex(genes)
     if len(lost := found.index[found.isna()]):
-        raise InputError(f"{len(lost)} predicted genes are not in the gene table, such as {', '.join(map(str, lost[:3]))}; "
+        raise InputError(f"{len(lost)} predicted genes are not in the gene table, such as "
+                         f"{', '.join(map(str, lost[:3]))}; "
                          "evaluate with the gene table that the study was run with.")
     return found.astype(str).to_numpy()
 
@@ -222,7 +230,8 @@ def score_runs(
         label = expressed(obs, every)
         for i, j in enumerate(js):
             rows.append(dict(zip(run_keys, preds.columns[j])) | scores(obs, pred[:, i], label) | dict(
-                pearson_low=gene[0, i], pearson_high=gene[1, i], pearson_block_low=block[0, i], pearson_block_high=block[1, i]))
+                pearson_low=gene[0, i], pearson_high=gene[1, i], pearson_block_low=block[0, i],
+                pearson_block_high=block[1, i]))
     return pd.DataFrame(rows)
 
 # %% ../nbs/22_evaluate.ipynb #b1632708
@@ -239,9 +248,12 @@ def metrics(
     for (study, cell), of_cell in tested.groupby(["study", "cell"]):
         for test in by_target(of_cell):
             for fold, part in [*test.groupby("fold"), ("all", test)]:
-                scored = score_runs(part, every[study, cell, test.model.iloc[0]], chroms, draws, seed, study, cell, fold)
+                scored = score_runs(part, every[study, cell, test.model.iloc[0]], chroms, draws, seed, study, cell,
+                                    fold)
                 rows.append(scored.assign(study=study, cell=cell, fold=fold))
-    if not rows: raise InputError("predictions: no labelled test gene; check that the splits have test chromosomes with labelled genes.")
+    if not rows:
+        raise InputError("predictions: no labelled test gene; check that the splits have test chromosomes with "
+                         "labelled genes.")
     table = pd.concat(rows, ignore_index=True)
     runs, single = table.groupby([k for k in keys if k != "fold"]), table[table.fold != "all"]
     means = single.groupby(runs.ngroup()[single.index]).pearson.agg(lambda r: r.mean(skipna=False))
@@ -250,6 +262,7 @@ def metrics(
     table["order"] = table.fold == "all"
     return table.sort_values([*keys[:6], "seed", "order", "fold"], ignore_index=True)[metric_columns]
 
+# %% ../nbs/22_evaluate.ipynb #4ed4db48
 metric_columns = [*keys, "n", "pearson", "pearson_low", "pearson_high", "pearson_block_low", "pearson_block_high",
                   "spearman", "r2", "mse", "auroc", "auprc", "pearson_fold_mean", "pearson_seed_sd"]
 
@@ -267,7 +280,8 @@ def pairs(
 ) -> dict: # genes in common (bytes of a bool mask) → list of (kind, a, b, columns of a, columns of b); a, b are (model, config, marks)
     "The pairs to compare, grouped by the genes they are compared on."
     columns, have, found = {}, preds.notna().to_numpy(), {}
-    for j, (model, config, _, marks, seed) in enumerate(preds.columns): columns.setdefault((model, config, marks), {})[seed] = j
+    for j, (model, config, _, marks, seed) in enumerate(preds.columns):
+        columns.setdefault((model, config, marks), {})[seed] = j
     for a, b in combinations(sorted(columns), 2):
         kind = "marks" if a[:2] == b[:2] else "models" if a[2] == b[2] else None
         seeds = sorted(columns[a].keys() & columns[b].keys())
@@ -293,7 +307,8 @@ def compare_pairs(
     def row(kind, a, b, ja, jb):
         ia, ib = [at[j] for j in ja], [at[j] for j in jb]
         ra, rb, (dg, db) = r[ia].mean(), r[ib].mean(), (x[:, ia].mean(1) - x[:, ib].mean(1) for x in (gene, block))
-        sides = {f"{k}_{s}": v for s, side in (("a", a), ("b", b)) for k, v in zip(("model", "config", "marks"), side)}
+        sides = {f"{k}_{s}": v for s, side in (("a", a), ("b", b))
+                 for k, v in zip(("model", "config", "marks"), side)}
         (low, high), (block_low, block_high) = interval(dg), interval(db)
         return dict(kind=kind, **sides, n=len(y), r_a=ra, r_b=rb, delta=ra - rb, low=low, high=high,
                     p=np.nan if np.isnan(ra - rb) else two_sided(dg), block_low=block_low, block_high=block_high,
@@ -312,8 +327,10 @@ def adjust(
             comparisons.loc[tests.index, q] = false_discovery_control(tests)
     return comparisons[compare_columns]
 
-compare_columns = ["kind", "study", "trained_on", "cell", *(f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")),
-                   "n", "r_a", "r_b", "delta", "low", "high", "p", "q", "block_low", "block_high", "p_block", "q_block"]
+compare_columns = ["kind", "study", "trained_on", "cell",
+                   *(f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")),
+                   "n", "r_a", "r_b", "delta", "low", "high", "p", "q", "block_low", "block_high", "p_block",
+                   "q_block"]
 
 # %% ../nbs/22_evaluate.ipynb #01e1fd05
 def compare(
@@ -325,12 +342,15 @@ def compare(
     "Paired comparisons of marks and of models. Raises: InputError for too few draws, and as `blind_rows` does."
     if draws < 10_000: raise InputError(f"comparisons: {draws} draws are too few for a p-value; give 10,000 or more.")
     rows = []
-    groups = [(*k, t) for k, of_cell in blind_rows(predictions).groupby(["study", "trained_on", "cell"]) for t in by_target(of_cell)]
+    groups = [(*k, t) for k, of_cell in blind_rows(predictions).groupby(["study", "trained_on", "cell"])
+              for t in by_target(of_cell)]
     for study, on, cell, test in groups:
         y, preds = side_by_side(test)
         for mask, group in pairs(preds).items():
             have = np.frombuffer(mask, bool)
-            if have.sum() < 3: log.warning("%s: %d pairs have fewer than 3 test genes in common: not compared.", cell, len(group)); continue
+            if have.sum() < 3:
+                log.warning("%s: %d pairs have fewer than 3 test genes in common: not compared.", cell, len(group))
+                continue
             data = y.to_numpy()[have], preds.to_numpy()[have], chrom_of(y.index[have], chroms)
             found = compare_pairs(group, *data, draws, seed, study, cell)
             rows += [dict(study=study, trained_on=on, cell=cell) | row for row in found]
@@ -338,7 +358,8 @@ def compare(
     return adjust(table.sort_values(compare_columns[:10], ignore_index=True))
 
 # %% ../nbs/22_evaluate.ipynb #d44c8617
-text = [k for k in keys if k != "seed"] + ["split", "gene_id", "kind"] + [f"{k}_{s}" for s in "ab" for k in ("model", "config", "marks")] \
+text = [k for k in keys if k != "seed"] + ["split", "gene_id", "kind"] + [f"{k}_{s}" for s in "ab"
+                                                                          for k in ("model", "config", "marks")] \
      + ["group", "best", "letters", "reference", "reference_config", "baseline", "baseline_config"]
 
 def read_table(
@@ -350,7 +371,8 @@ def read_table(
     parts, names = [], {k: "str" for k in text}
     for part in pd.read_csv(path, dtype=names, keep_default_na=False, na_values=[""], chunksize=500_000):
         check_columns(part, where, path)
-        parts.append(part[np.logical_and.reduce([np.ones(len(part), bool), *(part[k] == v for k, v in where.items())])])
+        parts.append(part[np.logical_and.reduce([np.ones(len(part), bool),
+                                                 *(part[k] == v for k, v in where.items())])])
     return pd.concat(parts, ignore_index=True)
 
 # %% ../nbs/22_evaluate.ipynb #c6648147
@@ -363,8 +385,10 @@ def by_cell(
     check_columns(pd.read_csv(path, nrows=0), used, path)
     folder, piles, names = Path(tempfile.mkdtemp()), {}, {k: "str" for k in used if k in text}
     try:
-        for i, part in enumerate(pd.read_csv(path, usecols=used, dtype=names, keep_default_na=False, na_values=[""], chunksize=rows)):
-            part = part[part.y_true.notna() & ((part.split == "test") | ~part.duplicated(["study", "model", "cell", "gene_id"]))]
+        for i, part in enumerate(pd.read_csv(path, usecols=used, dtype=names, keep_default_na=False, na_values=[""],
+                                             chunksize=rows)):
+            part = part[part.y_true.notna() &
+                        ((part.split == "test") | ~part.duplicated(["study", "model", "cell", "gene_id"]))]
             for j, (cell, pile) in enumerate(part.groupby("cell", observed=True)):
                 piles.setdefault(cell, []).append(folder/f"{i}-{j}.pkl")
                 pile.to_pickle(folder/f"{i}-{j}.pkl")
@@ -381,21 +405,27 @@ def evaluate(
 ) -> tuple: # metrics, comparisons: the two tables
     "Write metrics.csv and comparisons.csv. Raises: InputError as `metrics` and `compare` do."
     out = Path(out)
-    if not (out/"predictions.csv").is_file(): raise InputError(f"{out/'predictions.csv'}: no such file; train the study first.")
+    if not (out/"predictions.csv").is_file():
+        raise InputError(f"{out/'predictions.csv'}: no such file; train the study first.")
     scored, compared = [], []
     for cell, predictions in by_cell(out/"predictions.csv"):
-        if not (predictions.split == "test").any(): log.warning("%s: no labelled test gene, so it is not in metrics.csv.", cell); continue
+        if not (predictions.split == "test").any():
+            log.warning("%s: no labelled test gene, so it is not in metrics.csv.", cell); continue
         scored.append(metrics(predictions, chroms, draws, seed))
         compared.append(compare(predictions, chroms, pair_draws, seed))
-        log.info("%s: %d runs evaluated, %d pairs compared.", cell, (scored[-1].fold == "all").sum(), len(compared[-1]))
-    if not scored: raise InputError(f"{out/'predictions.csv'}: no labelled test gene; give the splits test chromosomes with labels.")
+        log.info("%s: %d runs evaluated, %d pairs compared.", cell, (scored[-1].fold == "all").sum(),
+                 len(compared[-1]))
+    if not scored:
+        raise InputError(f"{out/'predictions.csv'}: no labelled test gene; give the splits test chromosomes "
+                         "with labels.")
     tables = pd.concat(scored).sort_values(metric_columns[:6], kind="stable", ignore_index=True), \
              adjust(pd.concat(compared).sort_values(compare_columns[:10], ignore_index=True))
     for table, name in zip(tables, ("metrics", "comparisons")): write_csv(out/f"{name}.csv", table)
     return tables
 
 # %% ../nbs/22_evaluate.ipynb #72b820c9
-example_r = dict(H3K4me1=.5, H3K4me3=.75, H3K9me3=.2, H3K27me3=.4, H3K36me3=.65, H3K27ac=.72, H3K9ac=.7) # what ridge reaches with each mark
+# what ridge reaches with each mark
+example_r = dict(H3K4me1=.5, H3K4me3=.75, H3K9me3=.2, H3K27me3=.4, H3K36me3=.65, H3K27ac=.72, H3K9ac=.7)
 
 # %% ../nbs/22_evaluate.ipynb #ccf86bc8
 def example_predictions(
@@ -403,7 +433,8 @@ def example_predictions(
     genes:int=300, # how many genes, on chr1 … chr20
     seed:int=0, # other numbers, another study
 ) -> tuple: # predictions: the table; chroms: Series gene_id → chromosome
-    "Predictions of two models on eight mark sets, with a known correlation (`example_r`; all marks .82; the network .03 more)."
+    """Predictions of two models on eight mark sets, with a known correlation (`example_r`; all marks .82; the
+    network .03 more)."""
     names = pd.Index([f"ENSG{i:05}" for i in range(genes)], name="gene_id")
     chroms, parts = pd.Series([f"chr{1 + i * 20 // genes}" for i in range(genes)], names), []
     half = chroms.str[3:].astype(int).to_numpy() % 4
@@ -414,12 +445,15 @@ def example_predictions(
             noise = rng.normal(size=(2, genes))
             for k, model in enumerate(("promoter_cnn", "ridge")):
                 s = r + .03 * (k == 0)
-                pred = y.mean() + s*s * (y - y.mean()) + s * np.sqrt(1 - s*s) * y.std() * (.9 * noise[0] + .19**.5 * noise[1] * (-1)**k)
+                mixed = .9 * noise[0] + .19**.5 * noise[1] * (-1)**k
+                pred = y.mean() + s*s * (y - y.mean()) + s * np.sqrt(1 - s*s) * y.std() * mixed
                 for fold, (valid, test) in {"1": (0, 1), "2": (2, 3)}.items():
                     split = np.where(half == valid, "valid", np.where(half == test, "test", "train")).astype(object)
                     split[:3] = "unlabelled"
-                    parts.append(pd.DataFrame(dict(study="example", model=model, config=f"c{k}", trained_on=cell, cell=cell, marks=marks,
-                        fold=fold, seed=0, split=split, gene_id=names, y_true=np.where(split == "unlabelled", np.nan, y), y_pred=pred)))
+                    parts.append(pd.DataFrame(dict(study="example", model=model, config=f"c{k}", trained_on=cell,
+                                                   cell=cell, marks=marks,
+                        fold=fold, seed=0, split=split, gene_id=names,
+                        y_true=np.where(split == "unlabelled", np.nan, y), y_pred=pred)))
     return pd.concat(parts, ignore_index=True), chroms
 
 # %% ../nbs/22_evaluate.ipynb #9ba7d4d7
@@ -428,12 +462,15 @@ def example_history(
     epochs:int=30, # for each
 ) -> pd.DataFrame: # run keys, epoch (from 1), train_loss, valid_loss, lr
     "Learning curves that a network could have had."
-    runs, parts, t = predictions.loc[predictions.model == "promoter_cnn", keys].drop_duplicates(), [], np.arange(epochs)
+    runs = predictions.loc[predictions.model == "promoter_cnn", keys].drop_duplicates()
+    parts, t = [], np.arange(epochs)
     for run in runs.to_dict("records"):
         rng = np.random.default_rng(seed_of("history", *run.values()))
-        train, valid = 1 + 4 * np.exp(-t / 5), 1.6 + 4 * np.exp(-t / 4) + .0015 * np.maximum(0, t - rng.integers(12, 22))**2
+        train = 1 + 4 * np.exp(-t / 5)
+        valid = 1.6 + 4 * np.exp(-t / 4) + .0015 * np.maximum(0, t - rng.integers(12, 22))**2
         noise = 1 + .02 * rng.normal(size=(2, epochs))
-        parts.append(pd.DataFrame(run | dict(epoch=t + 1, train_loss=train * noise[0], valid_loss=valid * noise[1], lr=1e-3)))
+        parts.append(pd.DataFrame(run | dict(epoch=t + 1, train_loss=train * noise[0], valid_loss=valid * noise[1],
+                                             lr=1e-3)))
     return pd.concat(parts, ignore_index=True).drop(columns="trained_on")
 
 # %% ../nbs/22_evaluate.ipynb #be798784

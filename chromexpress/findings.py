@@ -12,7 +12,8 @@ from pathlib import Path
 from string import ascii_lowercase
 import numpy as np, pandas as pd
 from .core import InputError, check_columns, log, seed_of, write_csv
-from .evaluate import (blind_rows, by_cell, by_target, chrom_of, example_results, interval, keys, min_blocks, read_table,
+from .evaluate import (blind_rows, by_cell, by_target, chrom_of, example_results, interval, keys,
+                                   min_blocks, read_table,
                                    resamples, run_keys, same_genes, side_by_side)
 
 # %% ../nbs/26_findings.ipynb #451c88fb
@@ -23,7 +24,8 @@ def pooled(
     check_columns(metrics, [*keys[1:7], "n", "pearson", "pearson_low", "pearson_high"], "metrics")
     rows = metrics[(metrics.fold == "all") & (metrics.trained_on == metrics.cell)]
     if rows.empty: raise InputError("metrics: no row with fold 'all' to draw; evaluate the study first.")
-    means = {k: (f"pearson_{k}", "mean") for k in ("low", "high", "block_low", "block_high") if f"pearson_{k}" in rows}
+    means = {k: (f"pearson_{k}", "mean") for k in ("low", "high", "block_low", "block_high")
+             if f"pearson_{k}" in rows}
     return rows.groupby(["cell", "model", "config", "marks"], as_index=False).agg(
         n=("n", "min"), seeds=("n", "size"), pearson=("pearson", "mean"), **means)
 
@@ -71,10 +73,12 @@ def rank_marks(
     signs = letters(names, sorted(zip(real.marks_a, real.marks_b), key=lambda ab: sorted(map(names.index, ab))))
     best = names[0] if names else ""
     own = pairs[(pairs.marks_a == best) | (pairs.marks_b == best)]
-    own = turned(own, own.marks_b == best).set_index("marks_b")[["delta", "low", "high", "p", "q", "q_block"]].reindex(s.marks)
+    own = turned(own, own.marks_b == best).set_index("marks_b")
+    own = own[["delta", "low", "high", "p", "q", "q_block"]].reindex(s.marks)
     own = own.rename(columns=dict(delta="lead", low="lead_low", high="lead_high")).reset_index(drop=True)
     tied = s.pearson.notna() & ~(own.q < alpha)
-    return pd.concat([s.assign(rank=s.index + 1, best=best), own], axis=1).assign(tied=tied, letters=[signs.get(m, "–") for m in s.marks])
+    s = pd.concat([s.assign(rank=s.index + 1, best=best), own], axis=1)
+    return s.assign(tied=tied, letters=[signs.get(m, "–") for m in s.marks])
 
 # %% ../nbs/26_findings.ipynb #c56d6862
 def ranking(
@@ -86,7 +90,8 @@ def ranking(
     scores = pooled(metrics)
     single = scores[~scores.marks.str.contains("+", regex=False) & (scores.marks != "sequence")]
     pairs = comparisons[(comparisons.kind == "marks") & (comparisons.trained_on == comparisons.cell)]
-    parts = [rank_marks(part, pairs[(pairs.cell == cell) & (pairs.model_a == model) & (pairs.config_a == config)], alpha)
+    parts = [rank_marks(part, pairs[(pairs.cell == cell) & (pairs.model_a == model) & (pairs.config_a == config)],
+                        alpha)
              for (cell, model, config), part in single.groupby(["cell", "model", "config"]) if len(part) > 1]
     empty = rank_marks(single.iloc[:0], pairs.iloc[:0], alpha)
     return pd.concat(parts, ignore_index=True) if parts else empty
@@ -118,10 +123,15 @@ def ranking_sentence(
     r = ranks[ranks.pearson.notna()].sort_values("rank")
     if r.empty: return "No mark has a correlation."
     best, tied, worse = r.iloc[0], r[r.tied].iloc[1:], r[~r.tied]
-    def said(t): return [f"{m} (r {number(v)}" + (")" if pd.isna(q) else f", q = {q_value(q)})") for m, v, q in zip(t.marks, t.pearson, t.q)]
-    head = f"{best.marks} predicts best (r {number(best.pearson)}, 95 % interval {number(best.low)} to {number(best.high)}); "
-    if len(tied) > 3: return head + f"{len(tied)} others are not distinguishable from it, {said(tied)[0]} the closest."
-    if len(tied): return head + f"{listed(said(tied))} {'is' if len(tied) == 1 else 'are'} not distinguishable from it."
+    def said(t):
+        return [f"{m} (r {number(v)}" + (")" if pd.isna(q) else f", q = {q_value(q)})")
+                for m, v, q in zip(t.marks, t.pearson, t.q)]
+    head = (f"{best.marks} predicts best (r {number(best.pearson)}, 95 % interval {number(best.low)} to "
+            f"{number(best.high)}); ")
+    if len(tied) > 3:
+        return head + f"{len(tied)} others are not distinguishable from it, {said(tied)[0]} the closest."
+    if len(tied):
+        return head + f"{listed(said(tied))} {'is' if len(tied) == 1 else 'are'} not distinguishable from it."
     if worse.empty: return head.removesuffix("; ") + "."
     return head + f"every other mark predicts worse, {said(worse)[0]} the closest."
 
@@ -178,9 +188,11 @@ def gains(
     "The paired lead of each network over each baseline, in each cell, on the same marks and genes."
     p = comparisons[(comparisons.kind == "models") & (comparisons.trained_on == comparisons.cell)]
     a, b = p.model_a.isin(networks), p.model_b.isin(networks)
-    t = turned(p[a != b], b[a != b]).rename(columns=dict(marks_a="marks", model_a="model", config_a="config", model_b="baseline",
+    t = turned(p[a != b], b[a != b]).rename(columns=dict(marks_a="marks", model_a="model", config_a="config",
+                                                         model_b="baseline",
                                                          config_b="baseline_config", r_a="r", r_b="r_baseline"))
-    names = "cell marks model config baseline baseline_config n r r_baseline delta low high p q block_low block_high p_block q_block".split()
+    names = ("cell marks model config baseline baseline_config n r r_baseline delta low high p q "
+             "block_low block_high p_block q_block".split())
     return t[names].sort_values(names[:6], ignore_index=True)
 
 # %% ../nbs/26_findings.ipynb #d1b6d0ae
@@ -194,7 +206,8 @@ def by_group(
     order = [*dict.fromkeys([*groups, "other"])] if groups else ["all cells"]
     scores = scores.assign(group=scores.cell.map(of).fillna("other") if groups else "all cells")
     scores["place"] = scores.group.map(order.index)
-    scores = scores.sort_values(["place", "cell", "model", "config", "marks"], ignore_index=True).drop(columns="place")
+    scores = scores.sort_values(["place", "cell", "model", "config", "marks"],
+                                ignore_index=True).drop(columns="place")
     r = scores.groupby(["group", "model", "config", "marks"]).pearson
     return scores.assign(cells=r.transform("count"), group_mean=r.transform("mean"))
 
@@ -241,6 +254,7 @@ def moments_of(
     x, at = pred - pred.mean(), bins[:, None] == np.arange(bins.max() + 1)
     return np.c_[np.ones(len(y)), x, y, x*x, x*y, at, at * y[:, None]]
 
+# %% ../nbs/26_findings.ipynb #33f503cb
 def calibrate(
     y:np.ndarray, # (genes,) observed
     preds:np.ndarray, # (genes, runs) predicted
@@ -258,7 +272,8 @@ def calibrate(
     every = np.hstack(moments)
     own, gene = runs(every.sum(0, keepdims=True)), runs(resampled(every, draws, seed_of(*keys, "genes")))
     few = len(np.unique(blocks)) < min_blocks
-    block = [np.full_like(g, np.nan) for g in gene] if few else runs(resampled(every, draws, seed_of(*keys, "blocks"), blocks))
+    block = ([np.full_like(g, np.nan) for g in gene] if few
+             else runs(resampled(every, draws, seed_of(*keys, "blocks"), blocks)))
     return [bin_rows(p, b, o[0], interval(g), interval(k)) for p, b, o, g, k in zip(preds.T, bins, own, gene, block)]
 
 # %% ../nbs/26_findings.ipynb #ad6331d1
@@ -270,10 +285,13 @@ def bin_rows(
     block:np.ndarray, # (2, 2 + bins) and by chromosome
 ) -> pd.DataFrame: # as from `calibrate`
     "The calibration of one run as a table."
-    rows = pd.DataFrame(dict(bin=np.arange(len(own) - 2) + 1, n=np.bincount(bins), predicted=pd.Series(pred).groupby(bins).mean().to_numpy(),
-                             observed=own[2:], low=gene[0, 2:], high=gene[1, 2:], block_low=block[0, 2:], block_high=block[1, 2:], genes=len(pred)))
+    rows = pd.DataFrame(dict(bin=np.arange(len(own) - 2) + 1, n=np.bincount(bins),
+                             predicted=pd.Series(pred).groupby(bins).mean().to_numpy(),
+                             observed=own[2:], low=gene[0, 2:], high=gene[1, 2:], block_low=block[0, 2:],
+                             block_high=block[1, 2:], genes=len(pred)))
     ends = {f"{what}{end}": v for i, what in enumerate(("slope", "intercept")) for end, v in zip(
-        ("", "_low", "_high", "_block_low", "_block_high"), (own[i], gene[0, i], gene[1, i], block[0, i], block[1, i]))}
+        ("", "_low", "_high", "_block_low", "_block_high"),
+        (own[i], gene[0, i], gene[1, i], block[0, i], block[1, i]))}
     return rows.assign(**ends)
 
 # %% ../nbs/26_findings.ipynb #92d52108
@@ -283,7 +301,8 @@ def calibration(
     draws:int=1000, # bootstrap resamples
     seed:int=0, # of the bootstrap
 ) -> pd.DataFrame: # run keys but fold, then as from `calibrate`
-    "Calibration of each run on its blind test genes, folds pooled. Raises: InputError as `blind_rows` and `chrom_of` do."
+    """Calibration of each run on its blind test genes, folds pooled. Raises: InputError as `blind_rows` and
+    `chrom_of` do."""
     parts = []
     for (study, cell), of_cell in blind_rows(predictions).groupby(["study", "cell"]):
         for test in by_target(of_cell):
@@ -291,7 +310,8 @@ def calibration(
             for have, js in same_genes(preds):
                 blocks = chrom_of(y.index[have], chroms)
                 found = calibrate(y.to_numpy()[have], preds.to_numpy()[have][:, js], blocks, draws, seed, study, cell)
-                parts += [rows.assign(study=study, cell=cell, **dict(zip(run_keys, preds.columns[j]))) for rows, j in zip(found, js)]
+                parts += [rows.assign(study=study, cell=cell, **dict(zip(run_keys, preds.columns[j])))
+                          for rows, j in zip(found, js)]
     if not parts: raise InputError("predictions: no labelled test gene to calibrate on.")
     names = [k for k in keys if k != "fold"]
     table = pd.concat(parts, ignore_index=True)
@@ -309,12 +329,14 @@ def write_findings(
     out = Path(out)
     metrics, comparisons = read_table(out/"metrics.csv"), read_table(out/"comparisons.csv")
     networks = networks_of(read_table(out/"history.csv")) if (out/"history.csv").is_file() else []
-    if not (out/"predictions.csv").is_file(): raise InputError(f"{out/'predictions.csv'}: no such file; train the study first.")
+    if not (out/"predictions.csv").is_file():
+        raise InputError(f"{out/'predictions.csv'}: no such file; train the study first.")
     cells = [calibration(p, chroms) for _, p in by_cell(out/"predictions.csv") if (p.split == "test").any()]
-    found = ranking(metrics, comparisons), compare_models(metrics, comparisons, networks), gains(comparisons, networks), \
-            by_group(metrics, groups or {}), pd.concat(cells, ignore_index=True)
+    found = [ranking(metrics, comparisons), compare_models(metrics, comparisons, networks),
+             gains(comparisons, networks), by_group(metrics, groups or {}), pd.concat(cells, ignore_index=True)]
     for name, table in zip(TABLES, found): write_csv(out/f"{name}.csv", table)
-    log.info("%s: %d cells, %d networks.", ", ".join(f"{t}.csv" for t in TABLES), metrics.cell.nunique(), len(networks))
+    log.info("%s: %d cells, %d networks.", ", ".join(f"{t}.csv" for t in TABLES), metrics.cell.nunique(),
+             len(networks))
     return dict(zip(TABLES, found))
 
 # %% ../nbs/26_findings.ipynb #d7791876

@@ -12,7 +12,8 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.lines import Line2D
 from .core import InputError, check_columns, log
 from .findings import listed, number
-from .plots import (axes, draw, genes_label, mark_colors, marks_label, model_names, one_run, panel, save_figure, study_marks, titles)
+from .plots import (axes, draw, genes_label, mark_colors, marks_label, model_names, one_run, panel,
+                                save_figure, study_marks, titles)
 
 # %% ../nbs/41_panels.ipynb #ac3a7b68
 def needed(
@@ -31,9 +32,13 @@ def every_mark(
     return [*frame.marks, *(str(frame.all_marks.iloc[0]).split("+") if "all_marks" in frame else [])]
 
 # %% ../nbs/41_panels.ipynb #d8b9a280
-model_looks = dict(activity=("#909090", "v"), gene_score=("#C0A860", "^"), ridge=("#444444", "o"), boosting=("#997700", "s"),
-                   promoter_cnn=("#004488", "D"), profile_cnn=("#994455", "P"), chromoformer=("#6699CC", "X")) # model → colour, marker
-other_looks = [("#EE99AA", "<"), ("#000000", ">"), ("#EECC66", "p"), ("#44AA99", "h"), ("#AA4499", "d"), ("#AACCEE", "8")] # of others, in order
+model_looks = dict(activity=("#909090", "v"), gene_score=("#C0A860", "^"), ridge=("#444444", "o"),
+                   boosting=("#997700", "s"),
+                   # model → colour, marker
+                   promoter_cnn=("#004488", "D"), profile_cnn=("#994455", "P"), chromoformer=("#6699CC", "X"))
+# of others, in order
+other_looks = [("#EE99AA", "<"), ("#000000", ">"), ("#EECC66", "p"), ("#44AA99", "h"), ("#AA4499", "d"),
+               ("#AACCEE", "8")]
 
 def looks(
     names, # of models
@@ -57,7 +62,8 @@ def point(
     "A point on its 95 % interval."
     color, marker = look
     ax.plot([low, high], [y, y], color="#333333", lw=1.1, solid_capstyle="butt", zorder=2)
-    ax.plot([x], [y], marker, color=color if filled else "white", mec="#222222" if filled else color, mew=.5 if filled else 1.3, ms=6, zorder=3)
+    ax.plot([x], [y], marker, color=color if filled else "white", mec="#222222" if filled else color,
+            mew=.5 if filled else 1.3, ms=6, zorder=3)
 
 def lines_of(
     groups, # (heading or "", rows of a frame) of each group
@@ -79,7 +85,9 @@ def frame_lines(
 ):
     "Headings, labels on the left, and a vertical axis from the first line down to the last."
     for y, head, _ in lines:
-        if head: ax.annotate(head, (0, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points", va="center", fontweight="bold")
+        if head:
+            ax.annotate(head, (0, y), (4, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                        va="center", fontweight="bold")
     ax.set(yticks=[y for y, head, _ in lines if not head], yticklabels=labels, ylim=(lines[-1][0] + .7, .3))
     ax.set_xlabel(xlabel, loc="left", linespacing=1.4)
     ax.tick_params(axis="y", length=0)
@@ -92,8 +100,10 @@ def model_legend(
     extra=(), # further handles
 ):
     "Say to the right of the axes which point is which model."
-    handles = [Line2D([], [], color="none", marker=m, mfc=c, mec="#222222", mew=.5, ms=6, label=name) for name, (c, m) in shown.items()]
-    if handles or extra: ax.legend(handles=[*handles, *extra], loc="upper left", bbox_to_anchor=(1, 1), handletextpad=.3)
+    handles = [Line2D([], [], color="none", marker=m, mfc=c, mec="#222222", mew=.5, ms=6, label=name)
+               for name, (c, m) in shown.items()]
+    if handles or extra:
+        ax.legend(handles=[*handles, *extra], loc="upper left", bbox_to_anchor=(1, 1), handletextpad=.3)
 
 # %% ../nbs/41_panels.ipynb #5408dde6
 def ranking_title(
@@ -104,9 +114,10 @@ def ranking_title(
     if frame.pearson.isna().all(): return f"{cell}: no mark has a correlation"
     if len(top) == 1:
         tied = list(frame.marks[frame.tied & (frame["rank"] > 1)])
-        said = "" if not tied else f", tied with {listed(tied)}" if len(tied) < 3 else f", tied with {len(tied)} others"
+        said = f", tied with {listed(tied) if len(tied) < 3 else str(len(tied)) + ' others'}" if tied else ""
         return f"{cell}: {top.best.iloc[0]} predicts best{said}"
-    always = [m for m in study_marks(frame.marks)[0] if frame.tied[frame.marks == m].all() and (frame.marks == m).sum() == len(top)]
+    always = [m for m in study_marks(frame.marks)[0] if frame.tied[frame.marks == m].all()
+              and (frame.marks == m).sum() == len(top)]
     if not always: return f"{cell}: no mark is best, or tied with the best, in all models"
     return f"{cell}: {listed(always)} {'is' if len(always) == 1 else 'are'} best or tied in all {len(top)} models"
 
@@ -117,7 +128,8 @@ def mark_ranking(
     ax=None, # an Axes, or None for a figure of its own
 ):
     "Single marks by r, with ties. Raises: InputError for no row or several cells."
-    f = needed(frame, ["cell", "model", "config", "marks", "n", "pearson", "low", "high", "rank", "best", "tied", "letters"], "ranking of single marks")
+    f = needed(frame, ["cell", "model", "config", "marks", "n", "pearson", "low", "high", "rank", "best", "tied",
+                       "letters"], "ranking of single marks")
     if f.cell.nunique() != 1: raise InputError(f"ranking: one cell a panel, not {listed(sorted(f.cell.unique()))}.")
     f, palette = f.assign(name=model_names(f), tied=f.tied.astype(bool)), mark_colors(every_mark(f))
     groups = [(name if f.name.nunique() > 1 else "", g.sort_values("rank")) for name, g in f.groupby("name")]
@@ -130,9 +142,12 @@ def mark_ranking(
         r = "no r" if np.isnan(row["pearson"]) else number(row["pearson"])
         for at, text in ((1.02, r), (1.1, row["letters"])):
             ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
-    for at, text in ((1.02, "r"), (1.1, "letters")): ax.annotate(text, (at, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555")
-    frame_lines(ax, lines, [row["marks"] for *_, row in lines if row], "Pearson r, predicted against observed (line: 95 % bootstrap interval by gene)\n"
-                "shaded: not distinguishable from the best; no common letter: q < .05\n(paired bootstrap, Benjamini–Hochberg over all pairs of marks and all cells)")
+    for at, text in ((1.02, "r"), (1.1, "letters")):
+        ax.annotate(text, (at, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555")
+    frame_lines(ax, lines, [row["marks"] for *_, row in lines if row],
+                "Pearson r, predicted against observed (line: 95 % bootstrap interval by gene)\n"
+                "shaded: not distinguishable from the best; no common letter: q < .05\n(paired bootstrap, "
+                "Benjamini–Hochberg over all pairs of marks and all cells)")
     titles(ax, ranking_title(f), (f"{f.name.iloc[0]}, " if f.name.nunique() == 1 else "") + genes_label(f.n))
     return ax
 
@@ -145,15 +160,21 @@ def cell_groups(
     ax=None, # an Axes, or None for a figure of its own
 ):
     "r of each mark set in each cell, by group. Raises: InputError for no row or several models."
-    f = needed(frame, ["cell", "group", "model", "config", "marks", "n", "pearson", "cells", "group_mean"], "accuracy by cell group")
-    if len(models := model_names(f).unique()) != 1: raise InputError(f"groups: one model a panel, not {listed(list(models))}.")
-    (sets, every), groups, palette = study_marks(f.marks), list(dict.fromkeys(f.group.astype(str))), mark_colors(every_mark(f))
-    ax, step = axes(ax, max(3.6, 1.2 + max(.75, .15 * len(groups) + .2) * len(sets)) + 1.1 * (len(groups) > 1), 3.2), .88 / len(groups)
+    f = needed(frame, ["cell", "group", "model", "config", "marks", "n", "pearson", "cells", "group_mean"],
+               "accuracy by cell group")
+    if len(models := model_names(f).unique()) != 1:
+        raise InputError(f"groups: one model a panel, not {listed(list(models))}.")
+    (sets, every), palette = study_marks(f.marks), mark_colors(every_mark(f))
+    groups = list(dict.fromkeys(f.group.astype(str)))
+    wide, step = 1.2 + max(.75, .15 * len(groups) + .2) * len(sets), .88 / len(groups)
+    ax = axes(ax, max(3.6, wide) + 1.1 * (len(groups) > 1), 3.2)
     for (marks, group), g in f.groupby(["marks", f.group.astype(str)]):
         k, g = groups.index(group), g.sort_values("cell")
         middle = sets.index(marks) + (k + .5) * step - .44
-        ax.plot([middle - .42 * step, middle + .42 * step], [g.group_mean.iloc[0]] * 2, color="#222222", lw=1.8, zorder=1.5, solid_capstyle="butt")
-        ax.plot(middle + np.linspace(-.3, .3, len(g)) * step * (len(g) > 1), g.pearson, group_markers[k % 8], ms=5 if len(f) < 200 else 4, zorder=2,
+        ax.plot([middle - .42 * step, middle + .42 * step], [g.group_mean.iloc[0]] * 2, color="#222222", lw=1.8,
+                zorder=1.5, solid_capstyle="butt")
+        ax.plot(middle + np.linspace(-.3, .3, len(g)) * step * (len(g) > 1), g.pearson, group_markers[k % 8],
+                ms=5 if len(f) < 200 else 4, zorder=2,
                 color=palette[marks], mec="#333333", mew=.5, ls="none")
     for x in range(1, len(sets)): ax.axvline(x - .5, color="#E4E4E4", lw=.6, zorder=0)
     labels = [marks_label(m, every).replace("all but ", "all but\n") for m in sets]
@@ -174,9 +195,11 @@ def group_legend(
     "Say which shape is which group, and how many cells it has; a single group needs no legend."
     if len(groups) < 2: return
     cells = f.groupby(f.group.astype(str)).cell.nunique()
-    handles = [Line2D([], [], color="none", marker=group_markers[k % 8], mfc="#CCCCCC", mec="#333333", mew=.5, ms=5, label=f"{g} ({cells[g]})")
+    handles = [Line2D([], [], color="none", marker=group_markers[k % 8], mfc="#CCCCCC", mec="#333333", mew=.5, ms=5,
+                      label=f"{g} ({cells[g]})")
                for k, g in enumerate(groups)]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), handletextpad=.3, title="left to right (cells)", alignment="left", title_fontsize=7.5)
+    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(1, 1), handletextpad=.3,
+              title="left to right (cells)", alignment="left", title_fontsize=7.5)
 
 def group_title(
     f:pd.DataFrame, # rows of the table `groups`, of one model
@@ -204,7 +227,8 @@ def model_title(
     reference, cells = f.reference.iloc[0], f.cell.nunique()
     ahead = f[(f.q < .05) & (f.delta > 0)].groupby("name").size()
     where = f"{f.cell.iloc[0]}: " if cells == 1 else ""
-    if ahead.empty: return where + f"no model is ahead of {reference}" + (f" in any of {cells} cells" if cells > 1 else "")
+    if ahead.empty:
+        return where + f"no model is ahead of {reference}" + (f" in any of {cells} cells" if cells > 1 else "")
     best = f[f.name.isin(ahead.index[ahead == ahead.max()])].groupby("name").delta.mean().idxmax()
     return where + f"{best} is ahead of {reference}" + (f" in {ahead[best]} of {cells} cells" if cells > 1 else "")
 
@@ -214,8 +238,10 @@ def model_comparison(
     frame:pd.DataFrame, # rows of the table `models`, of one mark set; all_marks if known
     ax=None, # an Axes, or None for a figure of its own
 ):
-    "r of each model by cell, and its paired difference to the reference. Raises: InputError for no row or several mark sets."
-    f = needed(frame, ["cell", "marks", "model", "config", "n", "pearson", "low", "high", "reference", "delta", "delta_low", "delta_high", "q"],
+    """r of each model by cell, and its paired difference to the reference. Raises: InputError for no row or several
+    mark sets."""
+    f = needed(frame, ["cell", "marks", "model", "config", "n", "pearson", "low", "high", "reference", "delta",
+                       "delta_low", "delta_high", "q"],
                "set of marks that two models or more were given")
     if f.marks.nunique() != 1: raise InputError(f"models: one set of marks a panel, not {f.marks.nunique()}.")
     f = f.assign(name=model_names(f))
@@ -225,14 +251,20 @@ def model_comparison(
     for y, _, row in lines:
         if row is None: continue
         point(ax, y, row["pearson"], row["low"], row["high"], shown[row["name"]])
-        own, d = row["model"] == row["reference"] and np.isnan(row["delta"]), [row[k] for k in ("delta", "delta_low", "delta_high")]
+        own = row["model"] == row["reference"] and np.isnan(row["delta"])
+        d = [row[k] for k in ("delta", "delta_low", "delta_high")]
         said = "reference" if own else "not compared" if np.isnan(d[0]) else "{} ({} to {})".format(*map(signed, d))
-        ax.annotate(said, (1.02, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False, fontsize=7.5,
+        ax.annotate(said, (1.02, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False,
+                    fontsize=7.5,
                     color="#777777" if own else "black", fontweight="bold" if row["q"] < .05 else "normal")
-    ax.annotate(f"r − r of {f.reference.iloc[0]} (95 %)", (1.02, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555", fontsize=7.5)
-    frame_lines(ax, lines, [row["name"] for *_, row in lines if row], "Pearson r, predicted against observed (line: 95 % bootstrap interval by gene)\n"
+    ax.annotate(f"r − r of {f.reference.iloc[0]} (95 %)", (1.02, 1), (0, 3), xycoords="axes fraction",
+                textcoords="offset points", color="#555555", fontsize=7.5)
+    frame_lines(ax, lines, [row["name"] for *_, row in lines if row],
+                "Pearson r, predicted against observed (line: 95 % bootstrap interval by gene)\n"
                 "bold: q < .05 (paired bootstrap, Benjamini–Hochberg over all pairs of models)")
-    titles(ax, model_title(f), f"{marks_label(f.marks.iloc[0], str(f.all_marks.iloc[0]) if 'all_marks' in f else '')}, {genes_label(f.n)}".replace("\n", " "))
+    every = str(f.all_marks.iloc[0]) if "all_marks" in f else ""
+    titles(ax, model_title(f),
+           f"{marks_label(f.marks.iloc[0], every)}, {genes_label(f.n)}".replace("\n", " "))
     return ax
 
 # %% ../nbs/41_panels.ipynb #9e4b4336
@@ -254,15 +286,19 @@ def network_gain(
     frame:pd.DataFrame, # rows of the table `gains`, of one cell or of one mark set; all_marks if known
     ax=None, # an Axes, or None for a figure of its own
 ):
-    "Paired difference of r, network − baseline. Raises: InputError for no row, or several cells and several mark sets."
-    f = needed(frame, ["cell", "marks", "model", "config", "baseline", "baseline_config", "n", "delta", "low", "high", "q"],
+    """Paired difference of r, network − baseline. Raises: InputError for no row, or several cells and several mark
+    sets."""
+    f = needed(frame,
+               ["cell", "marks", "model", "config", "baseline", "baseline_config", "n", "delta", "low", "high", "q"],
                "network with a baseline on the same marks")
-    if f.cell.nunique() > 1 and f.marks.nunique() > 1: raise InputError("gain: one cell or one set of marks a panel, not several of both.")
+    if f.cell.nunique() > 1 and f.marks.nunique() > 1:
+        raise InputError("gain: one cell or one set of marks a panel, not several of both.")
     f = f.assign(name=model_names(f), base=model_names(f.assign(model=f.baseline, config=f.baseline_config)))
     (sets, every), many = study_marks(every_mark(f)), f.cell.nunique() > 1
     f["order"] = f.cell.map(sorted(f.cell.unique()).index) if many else f.marks.map(sets.index)
     shown = looks(f.base)
-    lines = lines_of([((name if f.name.nunique() > 1 and i == 0 else ""), g.sort_values("base")) for name, h in f.groupby("name")
+    lines = lines_of([((name if f.name.nunique() > 1 and i == 0 else ""), g.sort_values("base"))
+                      for name, h in f.groupby("name")
                       for i, (_, g) in enumerate(h.groupby("order"))])
     ax = axes(ax, 5.6, 1.2 + .19 * lines[-1][0])
     for y, _, row in lines:
@@ -270,7 +306,8 @@ def network_gain(
     ax.axvline(0, color="#333333", lw=.9, zorder=1)
     rows = [row for *_, row in lines if row]
     def label(row): return row["cell"] if many else marks_label(row["marks"], every).replace("\n", " ")
-    labels = [label(row) if i == 0 or label(rows[i - 1]) != label(row) or rows[i - 1]["name"] != row["name"] else "" for i, row in enumerate(rows)]
+    labels = [label(row) if i == 0 or label(rows[i - 1]) != label(row) or rows[i - 1]["name"] != row["name"] else ""
+              for i, row in enumerate(rows)]
     frame_lines(ax, lines, labels, "Pearson r, network − baseline, on the same genes (line: 95 % paired bootstrap)\n"
                 "filled: q < .05 (Benjamini–Hochberg over all pairs of models and all cells)")
     model_legend(ax, shown)
@@ -287,7 +324,8 @@ def verdict(
     if pd.isna(row.slope): return "one prediction for all genes"
     if row.slope_high < 1: return "predictions spread too far"
     if row.slope_low > 1: return "predictions spread too little"
-    if row.intercept_low > 0 or row.intercept_high < 0: return f"predictions too {'low' if row.intercept > 0 else 'high'} throughout"
+    if row.intercept_low > 0 or row.intercept_high < 0:
+        return f"predictions too {'low' if row.intercept > 0 else 'high'} throughout"
     return "no sign of miscalibration"
 
 # %% ../nbs/41_panels.ipynb #9286b118
@@ -297,7 +335,8 @@ def calibration_bins(
     ax=None, # an Axes, or None for a figure of its own
 ):
     "Mean observed against mean predicted expression, by bin. Raises: InputError for no row or several runs."
-    f = needed(frame, ["bin", "n", "predicted", "observed", "low", "high", "genes", "slope", "slope_low", "slope_high", "intercept"], "calibration")
+    f = needed(frame, ["bin", "n", "predicted", "observed", "low", "high", "genes", "slope", "slope_low",
+                       "slope_high", "intercept"], "calibration")
     if f.bin.duplicated().any(): raise InputError("calibration: one seed a panel, not several.")
     run, first, f = one_run(f), f.iloc[0], f.sort_values("bin")
     unit = str(first.unit) if "unit" in f else "scale of the model"
@@ -305,19 +344,26 @@ def calibration_bins(
     ends = span + max(np.ptp(span), .1) * np.array([-.06, .06])
     ax = axes(ax, 4.4, 4.1)
     ax.plot(ends, ends, color="#D55E00", lw=1, ls=(0, (4, 3)), zorder=1)
-    ax.annotate("predicted = observed", ends[[0, 0]] + .97 * np.ptp(ends), (0, -8), textcoords="offset points", ha="right", va="top", color="#D55E00",
+    ax.annotate("predicted = observed", ends[[0, 0]] + .97 * np.ptp(ends), (0, -8), textcoords="offset points",
+                ha="right", va="top", color="#D55E00",
                 fontsize=7, rotation=45, rotation_mode="anchor")
-    if pd.notna(first.slope): ax.plot(ends, first.intercept + first.slope * ends, color="#555555", lw=1, ls=":", zorder=1)
+    if pd.notna(first.slope):
+        ax.plot(ends, first.intercept + first.slope * ends, color="#555555", lw=1, ls=":", zorder=1)
     ax.vlines(f.predicted, f.low, f.high, color="#333333", lw=1.1)
     ax.plot(f.predicted, f.observed, "o", color="#0072B2", mec="white", mew=.6, ms=6)
-    for row in f[f.n > 1.5 * f.n.median()].itertuples(): ax.annotate(f"n = {row.n}", (row.predicted, row.high), (0, 3), textcoords="offset points", ha="center", fontsize=7)
+    for row in f[f.n > 1.5 * f.n.median()].itertuples():
+        ax.annotate(f"n = {row.n}", (row.predicted, row.high), (0, 3), textcoords="offset points", ha="center",
+                    fontsize=7)
     def said(k): return f"{k} {first[k]:.2f} ({first[k + '_low']:.2f} to {first[k + '_high']:.2f})".replace("-", "−")
-    if pd.notna(first.slope): ax.annotate("dotted: all genes\n" + said("slope") + "\n" + said("intercept"), (1, 0), (-4, 6), xycoords="axes fraction",
+    if pd.notna(first.slope):
+        ax.annotate("dotted: all genes\n" + said("slope") + "\n" + said("intercept"), (1, 0), (-4, 6),
+                    xycoords="axes fraction",
                                           textcoords="offset points", ha="right", fontsize=7.5, linespacing=1.4)
     ax.set(xlabel=f"predicted expression, mean of a bin, {unit}", xlim=ends, ylim=ends, aspect="equal",
            ylabel=f"observed expression, mean of the bin, {unit}\n(line: 95 % bootstrap interval by gene)")
     size = f"{f.n.min()}" if f.n.min() == f.n.max() else f"{f.n.min()}–{f.n.max()}"
-    titles(ax, f"{first.cell}: {verdict(first)}", f"{run}, n = {first.genes:,} test genes in {len(f)} bin{'s' * (len(f) > 1)} of {size}")
+    titles(ax, f"{first.cell}: {verdict(first)}",
+           f"{run}, n = {first.genes:,} test genes in {len(f)} bin{'s' * (len(f) > 1)} of {size}")
     return ax
 
 # %% ../nbs/41_panels.ipynb #df9df539

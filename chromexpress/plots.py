@@ -33,8 +33,10 @@ def marks_label(
 
 # %% ../nbs/40_plots.ipynb #8c1b4ccb
 colors = dict(H3K4me1="#E69F00", H3K4me3="#D55E00", H3K9me3="#56B4E9", H3K27me3="#0072B2",
-              H3K36me3="#009E73", H3K27ac="#CC79A7", H3K9ac="#F0E442") # Okabe & Ito's colours, told apart by colour-blind readers
-other_colors = "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499".split() # Tol's, for other assays
+              # Okabe & Ito's colours, told apart by colour-blind readers
+              H3K36me3="#009E73", H3K27ac="#CC79A7", H3K9ac="#F0E442")
+# Tol's, for other assays
+other_colors = "#332288 #88CCEE #44AA99 #117733 #999933 #DDCC77 #CC6677 #882255 #AA4499".split()
 line_colors = "#0072B2 #D55E00 #009E73 #CC79A7 #56B4E9 #E69F00 #333333 #882255".split() # for folds
 
 # %% ../nbs/40_plots.ipynb #b9a53e2c
@@ -47,7 +49,8 @@ def study_marks(
     longest = longest if len(longest) > 1 else []
     rest = {a for m in sets for a in m.split("+")} - {*longest, "sequence"}
     every = longest + sorted(rest, key=lambda a: (a not in colors, [*colors, a].index(a), a))
-    return sorted(sets, key=lambda m: (m.count("+"), [[*every, "sequence"].index(a) for a in m.split("+")])), "+".join(every)
+    place = [*every, "sequence"].index
+    return sorted(sets, key=lambda m: (m.count("+"), [place(a) for a in m.split("+")])), "+".join(every)
 
 # %% ../nbs/40_plots.ipynb #1da65c99
 def mark_colors(
@@ -62,7 +65,8 @@ def mark_colors(
 # %% ../nbs/40_plots.ipynb #7c7db0d7
 style = {"font.family": "sans-serif", "font.size": 8, "axes.titlesize": 9.5, "axes.labelsize": 8,
          "xtick.labelsize": 8, "ytick.labelsize": 8,
-         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": .6, "xtick.major.width": .6, "ytick.major.width": .6,
+         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": .6, "xtick.major.width": .6,
+         "ytick.major.width": .6,
          "legend.frameon": False, "legend.fontsize": 7.5, "axes.axisbelow": True, "figure.dpi": 84,
          "svg.fonttype": "none", "svg.hashsalt": "chromexpress"}
 PANELS = {} # name → panel function
@@ -74,7 +78,8 @@ def panel(
     def register(f):
         @wraps(f)
         def drawn(frame, ax=None):
-            plt.draw_if_interactive()                       # loads the backend: inside the context its own settings would be undone
+            # loads the backend: inside the context its own settings would be undone
+            plt.draw_if_interactive()
             with plt.rc_context(style): return f(frame, ax)
         PANELS[name] = drawn
         return drawn
@@ -97,7 +102,8 @@ def titles(
 ):
     "Write the title and the line below it, from the left edge of the axes."
     ax.set_title(head, loc="left", pad=18, fontweight="bold")
-    ax.annotate(sub, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color="#555555", fontsize=8)
+    ax.annotate(sub, (0, 1), (0, 6), xycoords="axes fraction", textcoords="offset points", color="#555555",
+                fontsize=8)
 
 # %% ../nbs/40_plots.ipynb #cc318d27
 def genes_label(
@@ -125,10 +131,12 @@ def fields(
     mesh = ax.pcolormesh(np.ma.masked_invalid(r), cmap="cividis", vmin=low, vmax=high, edgecolor="white", linewidth=1)
     for (i, j), v in np.ndenumerate(r.to_numpy()):
         dark = not np.isnan(v) and np.array(mesh.to_rgba(v))[:3]**2.2 @ [.21, .72, .07] < .18
-        ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center", color="white" if dark else "black")
+        ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center",
+                color="white" if dark else "black")
     ax.set(xticks=np.arange(r.shape[1]) + .5, yticks=np.arange(len(r)) + .5, yticklabels=r.index)
     long = max(map(len, r.columns)) > 6
-    ax.set_xticklabels(r.columns, rotation=40 if long else 0, ha="right" if long else "center", rotation_mode="anchor" if long else None)
+    ax.set_xticklabels(r.columns, rotation=40 if long else 0, ha="right" if long else "center",
+                       rotation_mode="anchor" if long else None)
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -140,7 +148,8 @@ def mark_heatmap(
     ax=None, # an Axes, or None for a figure of its own
 ):
     "Pearson's r of each mark set (rows) in each cell (columns). Raises: InputError if there is more than one model."
-    if len(models := model_names(frame).unique()) != 1: raise InputError(f"heat map: one model a panel, not {', '.join(models)}.")
+    if len(models := model_names(frame).unique()) != 1:
+        raise InputError(f"heat map: one model a panel, not {', '.join(models)}.")
     (sets, every), cells = study_marks(frame.marks), sorted(frame.cell.unique())
     r = frame.pivot(index="marks", columns="cell", values="pearson").reindex(index=sets, columns=cells)
     ties = "tied" in frame and frame.tied.eq(True).any()
@@ -151,12 +160,15 @@ def mark_heatmap(
     tied = frame[frame.tied.eq(True)] if ties else frame.iloc[:0]
     for cells_of, marks_of, lw in ((tied.cell, tied.marks, .8), (best.index, best, 2)):
         for cell, mark in zip(cells_of, marks_of):
-            ax.add_patch(plt.Rectangle((cells.index(cell) + .04, sets.index(mark) + .05), .92, .9, fill=False, edgecolor="black", linewidth=lw, zorder=3))
-    label = "cell type" + ("\nthick frame: its highest single mark\nthin frame: not distinguishable from it (q ≥ .05)" if len(tied)
+            ax.add_patch(plt.Rectangle((cells.index(cell) + .04, sets.index(mark) + .05), .92, .9, fill=False,
+                                       edgecolor="black", linewidth=lw, zorder=3))
+    label = "cell type" + ("\nthick frame: its highest single mark\nthin frame: not distinguishable from it (q ≥ .05)"
+                           if len(tied)
                            else " (frame: its highest single mark)" if len(best) else "")
     ax.set(yticklabels=[marks_label(m, every) for m in sets], xlabel=label)
     top = best.value_counts()
-    titles(ax, f"{top.index[0]} leads the single marks in {top.iloc[0]} of {len(best)} cells" if len(best) else "Sets of marks by cell",
+    titles(ax, f"{top.index[0]} leads the single marks in {top.iloc[0]} of {len(best)} cells" if len(best)
+           else "Sets of marks by cell",
            f"{models[0]}: Pearson r, {genes_label(frame.n)}")
     return ax
 
@@ -167,17 +179,24 @@ def bars(
 ):
     "Horizontal bars of Pearson's r with 95 % intervals, a group a model."
     groups, rows = [g.sort_values("order") for _, g in frame.groupby(model_names(frame))], []
-    for g in groups: rows += ([dict(name="", head=model_names(frame)[g.index[0]])] if len(groups) > 1 else []) + g.to_dict("records")
+    for g in groups:
+        rows += ([dict(name="", head=model_names(frame)[g.index[0]])] if len(groups) > 1
+                 else []) + g.to_dict("records")
     lines = np.cumsum([1 + .75 * r["name"].count("\n") for r in rows])
     ax = axes(ax, 5.6, .9 + .185 * lines[-1])
     for y, row in zip(lines, rows):
-        if "head" in row: ax.annotate(row["head"], (0, y), (2, 0), textcoords="offset points", va="center", fontweight="bold"); continue
+        if "head" in row:
+            ax.annotate(row["head"], (0, y), (2, 0), textcoords="offset points", va="center", fontweight="bold")
+            continue
         r, low, high = row["pearson"], row["low"], row["high"]
         ax.barh(y, 0 if np.isnan(r) else r, .78, color=row["color"], edgecolor="#333333", linewidth=.4)
-        for color, lw in (("white", 2.6), ("black", 1.1)): ax.plot([low, high], [y, y], color=color, lw=lw, solid_capstyle="butt")
+        for color, lw in (("white", 2.6), ("black", 1.1)):
+            ax.plot([low, high], [y, y], color=color, lw=lw, solid_capstyle="butt")
         end = (np.nanmax([r, high, 0]), y)
-        ax.annotate("no r" if np.isnan(r) else f"{r:.2f}", end, (4, 0), textcoords="offset points", va="center", fontsize=7.5)
-    ax.set(yticks=lines, yticklabels=[r["name"] for r in rows], ylim=(lines[-1] + .7, .3), xlim=(min(0, frame.low.min()), None),
+        ax.annotate("no r" if np.isnan(r) else f"{r:.2f}", end, (4, 0), textcoords="offset points", va="center",
+                    fontsize=7.5)
+    ax.set(yticks=lines, yticklabels=[r["name"] for r in rows], ylim=(lines[-1] + .7, .3),
+           xlim=(min(0, frame.low.min()), None),
            xlabel="Pearson r, predicted against observed (line: 95 % bootstrap interval)")
     ax.margins(x=.08)
     ax.axvline(0, color="#333333", lw=.6)
@@ -192,13 +211,15 @@ def mark_bars(
     ax=None, # an Axes, or None for a figure of its own
 ):
     "Pearson's r of each mark set in one cell, grouped by model. Raises: InputError if there is more than one cell."
-    if frame.cell.nunique() != 1: raise InputError(f"bars: one cell a panel, not {', '.join(sorted(frame.cell.unique()))}.")
+    if frame.cell.nunique() != 1:
+        raise InputError(f"bars: one cell a panel, not {', '.join(sorted(frame.cell.unique()))}.")
     (sets, every), palette = study_marks(frame.marks), mark_colors(frame.marks)
     labels = [marks_label(m, every) for m in frame.marks]
     ax = bars(frame.assign(name=labels, color=frame.marks.map(palette), order=frame.marks.map(sets.index)), ax)
     models, single = model_names(frame), frame[~frame.marks.str.contains("+", regex=False) & frame.pearson.notna()]
     best = single.loc[single.groupby(models[single.index]).pearson.idxmax()].marks.value_counts()
-    head = f"{frame.cell.iloc[0]}: " + ("r of each mark set" if best.empty else f"{best.index[0]} leads the single marks" if len(best) == 1
+    head = f"{frame.cell.iloc[0]}: " + ("r of each mark set" if best.empty
+                                        else f"{best.index[0]} leads the single marks" if len(best) == 1
                                         else "models differ in the leading single mark")
     titles(ax, head, genes_label(frame.n) if models.nunique() > 1 else f"{models.iloc[0]}, {genes_label(frame.n)}")
     return ax
@@ -211,9 +232,11 @@ def cell_bars(
 ):
     "Pearson's r of one mark set in each cell, grouped by model."
     order, mean = sorted(frame.cell.unique()), frame.groupby(model_names(frame)).pearson.mean()
-    ax = bars(frame.assign(name=frame.cell, color=frame.marks.map(mark_colors(frame.marks)), order=frame.cell.map(order.index)), ax)
+    ax = bars(frame.assign(name=frame.cell, color=frame.marks.map(mark_colors(frame.marks)),
+                           order=frame.cell.map(order.index)), ax)
     label = marks_label(max(frame.marks, key=lambda m: m.count("+")), study_marks(frame.marks)[1]).replace("\n", " ")
-    head = f"{mean.idxmax()} has the highest mean r, {mean.max():.2f}" if len(mean) > 1 else f"{mean.index[0]}: mean r = {mean.iloc[0]:.2f}"
+    head = (f"{mean.idxmax()} has the highest mean r, {mean.max():.2f}" if len(mean) > 1
+            else f"{mean.index[0]}: mean r = {mean.iloc[0]:.2f}")
     titles(ax, head, f"{label}, {frame.cell.nunique()} cell types, {genes_label(frame.n)}")
     return ax
 
@@ -235,19 +258,24 @@ def observed_predicted(
 ):
     "Predicted against observed expression of blind test genes. Raises: InputError if there are several runs."
     run, y, x = one_run(frame), frame.y_pred.to_numpy(), frame.y_true.to_numpy()
-    unit, low, high = str(frame.unit.iloc[0]) if "unit" in frame else "scale of the model", min(x.min(), y.min()), max(x.max(), y.max())
+    unit, low, high = str(frame.unit.iloc[0]) if "unit" in frame else "scale of the model", min(x.min(),
+        y.min()), max(x.max(), y.max())
     ax, ends = axes(ax, 4.4, 3.7), np.array([low, high]) + (high - low) * np.array([-.03, .03])
     if len(x) <= 400: ax.scatter(x, y, 9, color="#0072B2", alpha=.55, linewidth=0)
     else:
-        hexes = ax.hexbin(x, y, gridsize=36, extent=[*ends, *ends], mincnt=1, bins="log", cmap="cividis_r", linewidths=.1)
+        hexes = ax.hexbin(x, y, gridsize=36, extent=[*ends, *ends], mincnt=1, bins="log", cmap="cividis_r",
+                          linewidths=.1)
         bar = ax.figure.colorbar(hexes, ax=ax, shrink=.7, label="genes in a hexagon", format=lambda v, _: f"{v:g}")
         bar.solids.set(rasterized=False, edgecolor="face")
         bar.outline.set_visible(False)
     ax.plot(ends, ends, color="#D55E00", lw=1, ls=(0, (4, 3)))
-    ax.annotate("predicted = observed", (ends[1], ends[1]), (-3, -8), textcoords="offset points", ha="right", va="top", color="#D55E00",
+    ax.annotate("predicted = observed", (ends[1], ends[1]), (-3, -8), textcoords="offset points", ha="right",
+                va="top", color="#D55E00",
                 fontsize=7, rotation=45, rotation_mode="anchor")
-    ax.set(xlabel=f"observed expression, {unit}", ylabel=f"predicted expression, {unit}", xlim=ends, ylim=ends, aspect="equal")
-    titles(ax, f"{frame.cell.iloc[0]}: r = {pearson(x, y):.2f} on genes not seen in training", f"{run}, {genes_label([len(x)])}")
+    ax.set(xlabel=f"observed expression, {unit}", ylabel=f"predicted expression, {unit}", xlim=ends, ylim=ends,
+           aspect="equal")
+    titles(ax, f"{frame.cell.iloc[0]}: r = {pearson(x, y):.2f} on genes not seen in training",
+           f"{run}, {genes_label([len(x)])}")
     return ax
 
 # %% ../nbs/40_plots.ipynb #5fbf565b
@@ -257,8 +285,10 @@ def curve_legend(
 ):
     "Say beside the axes which colour is which fold, and which line is which loss."
     shown = [(color, "-", "", f"fold {fold}") for fold, color in palette.items()]
-    shown += [("#555555", "-", "", "validation"), ("#555555", (0, (3, 2)), "", "training"), ("#555555", "", "o", "weights kept")]
-    handles = [Line2D([], [], color=color, ls=ls, marker=marker, ms=5.5, mec="white", label=label) for color, ls, marker, label in shown]
+    shown += [("#555555", "-", "", "validation"), ("#555555", (0, (3, 2)), "", "training"),
+              ("#555555", "", "o", "weights kept")]
+    handles = [Line2D([], [], color=color, ls=ls, marker=marker, ms=5.5, mec="white", label=label)
+               for color, ls, marker, label in shown]
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, .5))
 
 # %% ../nbs/40_plots.ipynb #e4087a0c
@@ -282,7 +312,8 @@ def learning_curves(
     losses = frame[["train_loss", "valid_loss"]]
     if losses.min().min() > 0 and losses.max().max() > 20 * losses.min().min(): ax.set_yscale("log")
     ax.set(xlabel="epoch", ylabel="loss (mean squared error)")
-    when = "" if not best else f"epoch {min(best)}" if min(best) == max(best) else f"epochs {min(best)} to {max(best)}"
+    when = ("" if not best else f"epoch {min(best)}" if min(best) == max(best)
+            else f"epochs {min(best)} to {max(best)}")
     head = f"validation loss is lowest at {when}" if best else "no validation loss"
     titles(ax, f"{frame.cell.iloc[0]}: {head}", f"{run}, {len(folds)} fold{'s' * (len(folds) > 1)}")
     return ax
@@ -295,7 +326,8 @@ def draw(
     "The figure of a panel. Raises: InputError if there is no such panel."
     if name not in PANELS: raise InputError(f"{name!r} is not a panel{suggest(name, PANELS)}")
     floats = {c: frame[c].map(lambda v: float(f"{v:.9g}")) for c in frame.select_dtypes("float")}
-    return PANELS[name](frame.assign(**floats).astype({c: str for c in text if c in frame}).reset_index(drop=True)).figure
+    return PANELS[name](frame.assign(**floats).astype({c: str for c in text
+                                                       if c in frame}).reset_index(drop=True)).figure
 
 # %% ../nbs/40_plots.ipynb #5a72053d
 def save_figure(
@@ -310,7 +342,8 @@ def save_figure(
         with atomic(path + ".png") as tmp: fig.savefig(tmp, dpi=150, metadata={"Software": None})
         with atomic(path + ".svg") as tmp:
             fig.savefig(tmp, metadata=bare)
-            def short(tag): return re.sub(r"-?\d+\.\d{4,}", lambda x: f"{float(x[0]):.3f}".rstrip("0").rstrip("."), tag[0])
+            def short(tag):
+                return re.sub(r"-?\d+\.\d{4,}", lambda x: f"{float(x[0]):.3f}".rstrip("0").rstrip("."), tag[0])
             tmp.write_text(re.sub(r"<[^>]*>", short, re.sub(r" +$", "", tmp.read_text(), flags=re.M)))
     return Path(path + ".svg")
 

@@ -49,7 +49,8 @@ class Aligned:
 def _merged(*runs):
     "The positions of several sorted runs, each once."
     x = np.concatenate(runs)
-    x.sort(kind="stable")                                        # merges runs; np.unique takes a hundred times as long
+    # merges runs; np.unique takes a hundred times as long
+    x.sort(kind="stable")
     return x[np.append(True, x[1:] != x[:-1])]
 
 def depth_of(
@@ -148,7 +149,8 @@ def _wrong_line(path, sep, strands):
 def _pieces(f, sep, skip, strands):
     "The reads of an open text file, as frames. Raises: ValueError if a line is no read."
     use, dtype = [0, 1, 2] + [5]*bool(strands), {0: "category", 1: np.int64, 2: np.int64, 5: "category"}
-    for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment="#", quoting=csv.QUOTE_NONE,
+    for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment="#",
+                         quoting=csv.QUOTE_NONE,
                          keep_default_na=False, dtype={k: dtype[k] for k in use}, chunksize=2_000_000):
         good = (t[1] >= 0) & (t[2] > t[1]) & (t[2] < 2**31) & (t[0] != "")
         if not (good & t[5].isin(list(strands)) if strands else good).all(): raise ValueError

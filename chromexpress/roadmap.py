@@ -61,11 +61,15 @@ def _numbers(text): # "3-5, 7" → E003, E004, E005, E007
 MARKS = "H3K4me1 H3K4me3 H3K9me3 H3K27me3 H3K36me3 H3K27ac H3K9ac".split() # what `all` means, where the cell has it
 ASSAYS = [*MARKS, *"DNase H3K4me2 H2A.Z H3K79me2 H4K20me1".split()] # what may be asked for
 HAVE = { # assay → the cells in which it was measured, for those that are not in all cells
-    "H3K27ac": _numbers("3-8, 11-17, 19-22, 26, 29, 32, 34, 37-50, 55-56, 58-59, 61-63, 65-69, 71-76, 78-80, 84-85, 87, 89-106, "
+    "H3K27ac": _numbers("3-8, 11-17, 19-22, 26, 29, 32, 34, 37-50, 55-56, 58-59, 61-63, 65-69, 71-76, 78-80, "
+                        "84-85, 87, 89-106, "
                         "108-109, 111-129"),
-    "H3K9ac": _numbers("1-8, 11, 14-20, 23, 25-27, 38, 47, 49, 52, 62-63, 66-69, 72-77, 83, 86-88, 101-103, 107-108, 110-111, 114-128"),
-    "DNase": _numbers("3-8, 17, 21-22, 28-29, 32-34, 46, 50-51, 55-57, 59, 80-86, 88-94, 97-98, 100, 109, 114, 116-128")}
-WITH_RNA = _numbers("3-7, 11-13, 16, 24, 27-28, 37-38, 47, 50, 53-59, 61-62, 65-66, 70-71, 79, 82, 84-85, 87, 94-98, 100, 104-106, 109, "
+    "H3K9ac": _numbers("1-8, 11, 14-20, 23, 25-27, 38, 47, 49, 52, 62-63, 66-69, 72-77, 83, 86-88, 101-103, 107-108, "
+                       "110-111, 114-128"),
+    "DNase": _numbers("3-8, 17, 21-22, 28-29, 32-34, 46, 50-51, 55-57, 59, 80-86, 88-94, 97-98, 100, 109, "
+                      "114, 116-128")}
+WITH_RNA = _numbers("3-7, 11-13, 16, 24, 27-28, 37-38, 47, 50, 53-59, 61-62, 65-66, 70-71, 79, 82, 84-85, 87, 94-98, "
+                    "100, 104-106, 109, "
                     "112-114, 116-120, 122-123, 127-128") # cells in the expression matrix
 
 # %% ../nbs/28_roadmap.ipynb #e84d3835
@@ -85,12 +89,14 @@ def choose_tracks(
     has, found = lambda c, m: c in HAVE.get(m, ROADMAP), {c: [] for c in chosen if c in ROADMAP}
     for c in found:
         for m in names:
-            if m in ASSAYS and not has(c, m): problems.add(f"--marks {m}: it was not measured in {c} ({ROADMAP[c]}); leave one of the two out.")
+            if m in ASSAYS and not has(c, m):
+                problems.add(f"--marks {m}: it was not measured in {c} ({ROADMAP[c]}); leave one of the two out.")
         wanted = [a for m in names for a in (MARKS if m == "all" else [m])]
         found[c] = [a for a in ASSAYS if a in wanted and has(c, a)]
     problems.check()
     for c in found:
-        if "all" in names and (no := [m for m in MARKS if not has(c, m)]): log.info("%s (%s): not measured, left out: %s.", c, ROADMAP[c], ", ".join(no))
+        if "all" in names and (no := [m for m in MARKS if not has(c, m)]):
+            log.info("%s (%s): not measured, left out: %s.", c, ROADMAP[c], ", ".join(no))
     return found
 
 # %% ../nbs/28_roadmap.ipynb #38df7692
@@ -116,7 +122,8 @@ def roadmap_items(
     "The files of a choice. Raises: InputError if the signal or the address is unknown."
     if signal not in SIGNALS: raise InputError(f"--signal {signal}: is none of {', '.join(SIGNALS)}.")
     base = full_url(base or ROADMAP_URL).rstrip("/") + "/"
-    urls = [MATRIX, *(f"roadmap/data/byFileType/{SIGNALS[signal].format(c, a)}" for c, of in tracks.items() for a in of)]
+    urls = [MATRIX,
+            *(f"roadmap/data/byFileType/{SIGNALS[signal].format(c, a)}" for c, of in tracks.items() for a in of)]
     return [Item(base + u, u.rpartition("/")[2]) for u in urls]
 
 # %% ../nbs/28_roadmap.ipynb #d5523c3b
@@ -136,10 +143,12 @@ def roadmap_study(
     for c, of in tracks.items():
         mute = "# " if trained and c not in trained else ""
         text += f"\n{mute}[tracks.{c}]" + f"{'':20}# {ROADMAP[c]}" + "; no RNA in the matrix"*(c not in WITH_RNA) + "\n"
-        for a in of: text += mute + f'{json.dumps(a) if "." in a else a} = "{SIGNALS[signal].format(c, a).rpartition("/")[2]}"\n'
+        for a in of:
+            text += mute + f'{json.dumps(a) if "." in a else a} = "{SIGNALS[signal].format(c, a).rpartition("/")[2]}"\n'
     if trained: text += '\n[grid]\nmodels = ["ridge", "promoter_cnn"]\nmarks = ["each", "all"]\n'
     if left := [c for c in tracks if trained and c not in trained]:
-        log.warning("%s: the matrix has no RNA for %s; their tracks are comments. `chromexpress predict` serves such cells.", path, some(left))
+        log.warning("%s: the matrix has no RNA for %s; their tracks are comments. `chromexpress predict` serves such "
+                    "cells.", path, some(left))
     with atomic(path) as tmp: tmp.write_text(text, encoding="utf-8")
     if not (Path(folder)/genes).exists(): log.warning("%s: [genes] names %s, which was NOT downloaded; "
         "`chromexpress genes --ensembl 75 --assembly hg19` makes one.", path, genes)

@@ -1,4 +1,5 @@
-"Finished runs applied to other studies: the same numbers as the runs' own, the mean by hand, what differs is said, what does not fit is refused."
+"""Finished runs applied to other studies: the same numbers as the runs' own, the mean by hand, what differs is said,
+what does not fit is refused."""
 import json, re, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, pytest, torch
@@ -9,7 +10,8 @@ from chromexpress.evaluate import evaluate, read_table
 from chromexpress.registry import MODELS, load_study
 from chromexpress.tracks import Need
 from chromexpress.units import choose, filled, plan_units
-from toy import HG19, PLUGIN, SMALL, UNLABELLED, cli, files, not_current, python, quiet_log, times, toy_genes, write_study
+from toy import (HG19, PLUGIN, SMALL, UNLABELLED, cli, files, not_current, python, quiet_log, times, toy_genes,
+                 write_study)
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
@@ -17,18 +19,22 @@ MARKS = ("H3K4me3", "H3K27ac")
 BOTH = "+".join(MARKS)
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory): # a study with every model, run in cellA on both marks, folds 1 and 2; ridge on single marks, too
+# a study with every model, run in cellA on both marks, folds 1 and 2; ridge on single marks, too
+def trained(tmp_path_factory):
     torch.set_num_threads(1)
     tables = "\n".join(f"[models.{n}]\nmarks = [\"all\"]\n{SMALL.get(n, '')}" for n in NAMES if n != "ridge")
-    path = write_study(tmp_path_factory.mktemp("trained"), json.dumps(NAMES), tables + '\n[models.ridge]\nmarks = ["each", "all"]\n',
+    path = write_study(tmp_path_factory.mktemp("trained"), json.dumps(NAMES),
+                       tables + '\n[models.ridge]\nmarks = ["each", "all"]\n',
                        top=PLUGINS, profiles=True)
     units = plan_units(*load_study(path))
     with quiet_log(): batch.run_units(path, choose(units, dict(cells=["cellA"])), device="cpu")
     return path
 
-def runs_of(path, model="ridge", marks=BOTH): return next((path.parent/"results"/"runs").glob(f"{model}-*/cellA/{marks}"))
+def runs_of(path, model="ridge", marks=BOTH):
+    return next((path.parent/"results"/"runs").glob(f"{model}-*/cellA/{marks}"))
 
-def another(trained, folder, change=lambda text: text, cell="cellB", expression=False): # a study of one cell of the toy, called mine
+# a study of one cell of the toy, called mine
+def another(trained, folder, change=lambda text: text, cell="cellB", expression=False):
     folder.mkdir(exist_ok=True)
     for f in trained.parent.glob("*.*"): shutil.copy(f, folder)
     text = trained.read_text().replace('name = "toy"', 'name = "new"').replace(f"[tracks.{cell}]", "[tracks.mine]")
@@ -59,10 +65,12 @@ def test_a_run_applied_to_its_own_study_gives_its_own_predictions(model, trained
         a, b = [pd.read_csv(f, dtype=str, keep_default_na=False) for f in (out, run/"predictions.csv")]
         assert list(a) == list(b) == COLUMNS and len(a) == 240
         assert set(a.split) == {"applied"}
-        pd.testing.assert_frame_equal(a.drop(columns="split"), b.drop(columns="split"))            # text by text, bit by bit
+        # text by text, bit by bit
+        pd.testing.assert_frame_equal(a.drop(columns="split"), b.drop(columns="split"))
         if model == "profile_ridge":
             np.testing.assert_array_equal(np.load(tmp_path/f"{fold}-profiles.npy"), np.load(run/"profiles.npy"))
-    assert not_current(trained) == before                                                          # and the study's units are what they were
+    # and the study's units are what they were
+    assert not_current(trained) == before
 
 def test_the_same_in_another_study_that_has_the_same_tracks(trained, tmp_path):
     path = another(trained, tmp_path/"s", cell="cellA")
@@ -70,7 +78,8 @@ def test_the_same_in_another_study_that_has_the_same_tracks(trained, tmp_path):
     own = read_table(runs_of(trained, "promoter_cnn")/"2-s0"/"predictions.csv")
     np.testing.assert_array_equal(t.y_pred, own.y_pred)
     assert t.gene_id.tolist() == own.gene_id.tolist() and t.y_true.isna().all()
-    keys = t[["study", "model", "trained_on", "cell", "marks", "fold", "seed", "split"]].drop_duplicates().values.tolist()
+    keys = t[["study", "model", "trained_on", "cell", "marks", "fold", "seed",
+              "split"]].drop_duplicates().values.tolist()
     assert keys == [["new", "promoter_cnn", "cellA", "mine", BOTH, "2", 0, "applied"]]
 
 def test_stores_are_those_of_the_training(trained, tmp_path):
@@ -90,15 +99,18 @@ def test_the_mean_of_the_runs_by_hand(trained, tmp_path):
     m = read_table(tmp_path/"members.csv")
     pd.testing.assert_frame_equal(m, pd.concat([one, two], ignore_index=True))
     assert [r["fold"] for r in record(path)["runs"]] == ["1", "2"]
-    both = predict(path, "--run", folder/"2-s0", "--run", folder/"1-s0", "--run", folder)          # each counts once, in any order
+    # each counts once, in any order
+    both = predict(path, "--run", folder/"2-s0", "--run", folder/"1-s0", "--run", folder)
     pd.testing.assert_frame_equal(both, t)
 
 def test_several_cells(trained, tmp_path):
     path = another(trained, tmp_path/"s", lambda t: t.replace("[tracks.cellA]", "[tracks.a]"))
-    path.write_text(path.read_text() + f'[tracks.same]\nH3K27ac = "cellB-H3K27ac.bedGraph"\nH3K4me3 = "cellB-H3K4me3.bedGraph"\n')
+    path.write_text(path.read_text() +
+                    f'[tracks.same]\nH3K27ac = "cellB-H3K27ac.bedGraph"\nH3K4me3 = "cellB-H3K4me3.bedGraph"\n')
     t = predict(path, "--run", runs_of(trained))
     assert t.cell.tolist() == ["mine"]*240 + ["same"]*240
-    np.testing.assert_array_equal(t.y_pred[:240], t.y_pred[240:])                                  # assays in another order are the same
+    # assays in another order are the same
+    np.testing.assert_array_equal(t.y_pred[:240], t.y_pred[240:])
     assert set(predict(path, "--run", runs_of(trained), "--cells", "same").cell) == {"same"}
     assert cli("predict", path, "--run", runs_of(trained), "--cells", "sane") == 2
 
@@ -121,9 +133,11 @@ def test_the_table_is_the_houses(trained, tmp_path):
     np.testing.assert_allclose(t.y_true, y, rtol=1e-8)
     assert record(path)["metrics"]["mine"]["n"] == 240 - len(UNLABELLED["cellB"])
     (tmp_path/"all").mkdir()
-    collect_tables([runs_of(trained)/"1-s0"/"predictions.csv", path.parent/"out.csv"], tmp_path/"all"/"predictions.csv")
+    collect_tables([runs_of(trained)/"1-s0"/"predictions.csv", path.parent/"out.csv"],
+                   tmp_path/"all"/"predictions.csv")
     assert len(read_table(tmp_path/"all"/"predictions.csv", split="applied")) == 240
-    metrics, _ = evaluate(tmp_path/"all", study.genes.set_index("gene_id").chrom, draws=10)         # what was applied is no blind test
+    # what was applied is no blind test
+    metrics, _ = evaluate(tmp_path/"all", study.genes.set_index("gene_id").chrom, draws=10)
     assert set(metrics.cell) == {"cellA"}
 
 # blind
@@ -134,7 +148,8 @@ def test_blind_predictions_by_hand(trained, tmp_path):
     chroms = {f: json.loads((folder/f"{f}-s0"/"run.json").read_text())["chromosomes"]["test"] for f in "12"}
     genes = toy_genes().set_index("gene_id").chrom
     sees = {f: {g for g, c in genes.items() if c in chroms[f]} | set(UNLABELLED["cellA"]) for f in "12"}
-    assert set(blind.gene_id) == sees["1"] | sees["2"] and set(blind.split) == {"blind"} and set(every.split) == {"applied"}
+    assert set(blind.gene_id) == sees["1"] | sees["2"] and set(blind.split) == {"blind"}
+    assert set(every.split) == {"applied"}
     say = lambda g: "mean of 1+2" if g in sees["1"] & sees["2"] else "1" if g in sees["1"] else "2"
     assert blind.fold.tolist() == [say(g) for g in blind.gene_id]
     m = read_table(tmp_path/"m.csv").pivot(index="gene_id", columns="fold", values="y_pred")
@@ -144,21 +159,25 @@ def test_blind_predictions_by_hand(trained, tmp_path):
 def test_by_chromosome_where_ids_are_not_known(trained):
     m, genes = read_member(runs_of(trained)/"1-s0"), toy_genes()
     test = genes.chrom.isin(m.about["chromosomes"]["test"]).to_numpy()
-    assert test.sum() == 40                                                  # ten on each of chromosomes 5, 6, 8 and Y
+    # ten on each of chromosomes 5, 6, 8 and Y
+    assert test.sum() == 40
     np.testing.assert_array_equal(blind_to(m, genes.assign(gene_id=genes.gene_id + ".1")), test)
     np.testing.assert_array_equal(blind_to(m, genes), test | genes.gene_id.isin(UNLABELLED["cellA"]))
 
 def test_genes_without_a_run_are_counted(trained, tmp_path, capsys):
     path = another(trained, tmp_path/"s")
     n = len(predict(path, "--run", runs_of(trained)/"1-s0", "--blind"))
-    assert n == 41                                                           # and g003 of chromosome 4, which had no label
-    assert f"mine: 199 of 240 genes are left out, every run has trained or validated on them." in capsys.readouterr().err
+    # and g003 of chromosome 4, which had no label
+    assert n == 41
+    assert (f"mine: 199 of 240 genes are left out, every run has trained or validated on "
+            "them." in capsys.readouterr().err)
     assert record(path)["genes"]["left_out"] == dict(mine=199) and record(path)["blind"]
 
 def test_no_gene_left(trained, tmp_path, capsys):
     path = another(trained, tmp_path/"s")
     genes = pd.read_csv(path.parent/"genes.tsv", sep="\t")
-    genes[genes.chrom == "chr2"].query("gene_id not in @UNLABELLED['cellA']").to_csv(path.parent/"genes.tsv", sep="\t", index=False)
+    genes[genes.chrom == "chr2"].query("gene_id not in @UNLABELLED['cellA']").to_csv(path.parent/"genes.tsv",
+        sep="\t", index=False)
     assert cli("predict", path, "--run", runs_of(trained)/"1-s0", "--blind", "--out", tmp_path/"x.csv") == 2
     assert "--blind: no gene is left" in capsys.readouterr().err and not list(tmp_path.glob("x*"))
 
@@ -171,7 +190,8 @@ def test_nothing_to_say(trained, tmp_path, capsys):
     predict(path, "--run", runs_of(trained))
     lines = [l for l in capsys.readouterr().err.splitlines() if l.startswith("WARNING")]
     n = 240 - len([g for g in UNLABELLED["cellA"]]) - len(never_used(trained))
-    assert lines == [f"WARNING {n} of 240 genes are among those that the runs were trained or validated on: predictions for these are not "
+    assert lines == [f"WARNING {n} of 240 genes are among those that the runs were trained or validated on: "
+                     "predictions for these are not "
                      "blind (--blind takes the runs alone that have not seen a gene)."]
 
 def never_used(trained): # labelled genes that both folds test
@@ -185,17 +205,22 @@ def test_another_assembly(trained, tmp_path):
     assert warnings(path) == ["the assembly is mine1, in training it was hg19."]
 
 def test_another_scale(trained, tmp_path):
-    path = another(trained, tmp_path/"s", swap('"cellB-H3K4me3.bedGraph"', '{path = "cellB-H3K4me3.bedGraph", scale = "ratio", uncovered = 0}'))
+    path = another(trained, tmp_path/"s", swap('"cellB-H3K4me3.bedGraph"',
+                                               '{path = "cellB-H3K4me3.bedGraph", scale = "ratio", uncovered = 0}'))
     predict(path, "--run", runs_of(trained))
     assert warnings(path) == ["[tracks.mine] H3K4me3: its scale is ratio, in training it was linear."]
 
 def test_another_format(trained, tmp_path):
     path = another(trained, tmp_path/"s", swap("cellB-H3K4me3.bedGraph", "k4.narrowPeak"))
-    t = pd.read_csv(path.parent/"cellB-H3K4me3.bedGraph", sep="\t", header=None, names=["chrom", "start", "end", "value"])
-    t[t.value > 0].assign(name=".", score=0, strand=".", p=-1, q=-1, peak=-1)[["chrom", "start", "end", "name", "score", "strand", "value",
-                                                               "p", "q", "peak"]].to_csv(path.parent/"k4.narrowPeak", sep="\t", header=False, index=False)
+    t = pd.read_csv(path.parent/"cellB-H3K4me3.bedGraph", sep="\t", header=None,
+                    names=["chrom", "start", "end", "value"])
+    t[t.value > 0].assign(name=".", score=0, strand=".", p=-1, q=-1, peak=-1)[["chrom", "start", "end", "name",
+                                                                               "score", "strand", "value",
+                                                               "p", "q", "peak"]].to_csv(path.parent/"k4.narrowPeak",
+        sep="\t", header=False, index=False)
     predict(path, "--run", runs_of(trained))
-    assert warnings(path) == ["[tracks.mine] H3K4me3: its format is narrowpeak, in training it was bigwig."]   # bedGraph is as bigWig
+    # bedGraph is as bigWig
+    assert warnings(path) == ["[tracks.mine] H3K4me3: its format is narrowpeak, in training it was bigwig."]
 
 @pytest.mark.parametrize("factor,said", [(2, False), (.5, False), (10, True), (.1, True)])
 def test_another_level(factor, said, trained, tmp_path):
@@ -206,7 +231,9 @@ def test_another_level(factor, said, trained, tmp_path):
     t.to_csv(name, sep="\t", header=False, index=False)
     predict(path, "--run", runs_of(trained))
     assert len(warnings(path)) == said
-    if said: assert re.fullmatch(r"\[tracks.mine\] H3K27ac: its mean around the TSS is [\d.]+, in training it was 1\.\d+; is it the same quantity\?",
+    if said:
+        assert re.fullmatch(r"\[tracks.mine\] H3K27ac: its mean around the TSS is [\d.]+, in training it was 1\.\d+; "
+                            r"is it the same quantity\?",
                                  warnings(path)[0])
 
 def test_levels_are_means_before_the_log(trained):
@@ -214,20 +241,24 @@ def test_levels_are_means_before_the_log(trained):
     p = pd.read_csv(runs_of(trained)/"1-s0"/"predictions.csv").set_index("gene_id").split
     t = pd.read_csv(trained.parent/"cellA-H3K27ac.bedGraph", sep="\t", header=None)
     genes = toy_genes().set_index("gene_id")[lambda g: p[g.index] == "train"]
-    total = sum(t[3][(t[0] == g.chrom) & (t[1] >= g.tss - 1 - 3000) & (t[2] <= g.tss - 1 + 3000)].sum()/3 for g in genes.itertuples())
+    total = sum(t[3][(t[0] == g.chrom) & (t[1] >= g.tss - 1 - 3000) & (t[2] <= g.tss - 1 + 3000)].sum()/3
+                for g in genes.itertuples())
     assert about["tracks"][1]["level"] == pytest.approx(total/len(genes), rel=1e-6)
 
 def test_another_unit_is_not_filled_in(trained, tmp_path):
-    path = another(trained, tmp_path/"s", swap('table = "rpkm.tsv"', 'table = "rpkm.tsv"\ntransform = "ln"'), expression=True)
+    path = another(trained, tmp_path/"s", swap('table = "rpkm.tsv"', 'table = "rpkm.tsv"\ntransform = "ln"'),
+                   expression=True)
     assert predict(path, "--run", runs_of(trained)).y_true.isna().all()
-    assert warnings(path) == ["the runs predict log2(RPKM + 1), the expression of the study is ln(RPKM + 1): y_true stays empty."]
+    assert warnings(path) == ["the runs predict log2(RPKM + 1), the expression of the study is ln(RPKM + 1): y_true "
+                              "stays empty."]
 
 def test_other_ids(trained, tmp_path):
     path = another(trained, tmp_path/"s")
     genes = path.parent/"genes.tsv"
     genes.write_text(re.sub(r"^g(\d)", r"ENSG\1", genes.read_text(), flags=re.M).replace("ENSGene", "gene"))
     predict(path, "--run", runs_of(trained))
-    assert warnings(path) == ["no gene has the id of a gene of the runs: whether predictions are blind cannot be told by gene."]
+    assert warnings(path) == ["no gene has the id of a gene of the runs: whether predictions are blind cannot be "
+                              "told by gene."]
 
 def test_runs_that_are_not_finished(trained, tmp_path):
     shutil.copytree(runs_of(trained).parents[1], tmp_path/"runs")
@@ -243,7 +274,8 @@ def test_runs_that_lost_their_predictions(trained, tmp_path):
     path = another(trained, tmp_path/"s")
     assert len(predict(path, "--run", tmp_path/"1-s0", "--blind")) == 40                           # by chromosome
     predict(path, "--run", tmp_path/"1-s0")
-    assert warnings(path) == ["no predictions.csv in 1 runs (1-s0): which genes they have seen is not known, only which chromosomes."]
+    assert warnings(path) == ["no predictions.csv in 1 runs (1-s0): which genes they have seen is not known, only "
+                              "which chromosomes."]
 
 def test_other_code(trained, tmp_path):
     shutil.copytree(runs_of(trained), tmp_path/"runs")
@@ -254,13 +286,15 @@ def test_other_code(trained, tmp_path):
     path = another(trained, tmp_path/"s")
     predict(path, "--run", tmp_path/"runs")
     assert [w.split(":")[0] for w in warnings(path)] == ["1 of 2 runs were made by other code than this (2-s0)",
-                                                        "the runs were not all made from the same code; run their study again."]
+                                                        "the runs were not all made from the same code; run their "
+                                                        "study again."]
 
 # what does not fit is refused
 
 def spoil(run, what): # a copy of a run, spoilt
     if what == "short": (run/"model.pt").write_bytes((run/"model.pt").read_bytes()[:1000])
-    if what == "older": (run/"run.json").write_text(json.dumps({k: v for k, v in json.loads((run/"run.json").read_text()).items()
+    if what == "older":
+        (run/"run.json").write_text(json.dumps({k: v for k, v in json.loads((run/"run.json").read_text()).items()
                                                                if k not in ("tracks", "files")}))
     if what == "json": (run/"run.json").write_text('{"run": ')
     if what == "option": edit_json(run/"run.json", lambda a: a["options"].update(batch=65))
@@ -275,11 +309,14 @@ def edit_json(file, change):
 
 @pytest.mark.parametrize("what,message", [
     ("short", r"model\.pt: not the file that run\.json speaks of; it was cut short, damaged or replaced"),
-    ("older", r"run\.json: made by an older version, which did not note tracks, files; run this part of its study again"),
-    ("json", r"run\.json: not valid JSON"), ("option", r"promoter_cnn has other options now than when this run was made"),
+    ("older", r"run\.json: made by an older version, which did not note tracks, files; run this part of its "
+              r"study again"),
+    ("json", r"run\.json: not valid JSON"),
+    ("option", r"promoter_cnn has other options now than when this run was made"),
     ("unknown option", r"options depth: promoter_cnn has no such option"),
     ("unknown model", r"the model 'mine' is not known here; name its plugin, my_models\.py, under `plugins`"),
-    ("no model", r"no finished run in it or below it, only 1 that are not finished \(r\); `chromexpress run` makes them")])
+    ("no model",
+     r"no finished run in it or below it, only 1 that are not finished \(r\); `chromexpress run` makes them")])
 def test_a_spoilt_run(what, message, trained, tmp_path, capsys):
     shutil.copytree(runs_of(trained, "promoter_cnn")/"1-s0", tmp_path/"r")
     spoil(tmp_path/"r", what)
@@ -295,7 +332,8 @@ def refused(capsys, message, path, *args):
     assert out == "" and "Traceback" not in err and files(path.parent) == before
 
 @pytest.mark.parametrize("change,message", [
-    (swap("H3K27ac =", "H3K27Ac ="), r"study\.toml: \[tracks\.mine\]: no 'H3K27ac', which the runs were trained on; did you mean 'H3K27Ac'\?$"),
+    (swap("H3K27ac =", "H3K27Ac ="),
+     r"study\.toml: \[tracks\.mine\]: no 'H3K27ac', which the runs were trained on; did you mean 'H3K27Ac'\?$"),
     (swap("[tracks.mine]", "[mine]"), r"  - \[tracks\.<cell>\]: missing"),
     (swap('assembly = "hg19"', ""), r"top level assembly: missing"),
     (swap("cellB-H3K27ac.bedGraph", "nowhere.bedGraph"), r"no file .*nowhere\.bedGraph")])
@@ -303,21 +341,25 @@ def test_a_study_that_does_not_fit(change, message, trained, tmp_path, capsys):
     refused(capsys, message, another(trained, tmp_path/"s", change), "--run", runs_of(trained))
 
 @pytest.mark.parametrize("args,message", [
-    ([], r"--run: missing; give the folder of a finished run"), (["--run", "nowhere"], r"--run nowhere: no such folder"),
+    ([], r"--run: missing; give the folder of a finished run"),
+    (["--run", "nowhere"], r"--run nowhere: no such folder"),
     (["--run", "{runs}/1-s0/run.json"], r"run\.json: no such folder"),
     (["--run", "{study}/tracks"], r"tracks: no finished run in it or below it; `chromexpress run` makes them"),
-    (["--run", "{study}/runs"], rf"--run: runs of {len(NAMES) + 2} kinds, where one model in one cell on one set of marks is needed; give one of these folders: "
+    (["--run", "{study}/runs"], rf"--run: runs of {len(NAMES) + 2} kinds, where one model in one cell on one set of "
+                                r"marks is needed; give one of these folders: "
                                r"\S+/runs/activity-\w+/cellA/H3K4me3\+H3K27ac \(2 runs\), "),
     (["--run", "{runs}", "--cells", "mime"], r"--cells mime: there is no \[tracks\.mime\]; did you mean 'mine'\?"),
     (["--run", "{runs}", "--out", "x.json"], r"--out x\.json: needs the name of a table, ending in \.csv"),
-    (["--run", "{runs}", "--jobs", "-1"], r"--jobs -1: needs 0"), (["--run", "{runs}", "--device", "gpu"], r"--device: 'gpu' is none of")])
+    (["--run", "{runs}", "--jobs", "-1"], r"--jobs -1: needs 0"),
+    (["--run", "{runs}", "--device", "gpu"], r"--device: 'gpu' is none of")])
 def test_words_that_do_not_fit(args, message, trained, tmp_path, capsys):
     args = [a.format(runs=runs_of(trained), study=trained.parent/"results") for a in args]
     refused(capsys, message, another(trained, tmp_path/"s"), *args)
 
 def test_the_same_run_from_two_places(trained, tmp_path, capsys):
     shutil.copytree(runs_of(trained)/"1-s0", tmp_path/"r")
-    refused(capsys, "are of the same fold and seed; give one", another(trained, tmp_path/"s"), "--run", runs_of(trained), "--run", tmp_path/"r")
+    refused(capsys, "are of the same fold and seed; give one", another(trained, tmp_path/"s"), "--run",
+            runs_of(trained), "--run", tmp_path/"r")
 
 def test_a_plugins_model_needs_the_plugin(trained):
     about = json.loads((runs_of(trained, "profile_ridge")/"1-s0"/"run.json").read_text())
@@ -330,8 +372,10 @@ from chromexpress.cli import main
 main(["predict", sys.argv[1], "--run", sys.argv[2]])
 """
 def test_in_a_process_that_does_not_know_it(trained, tmp_path):
-    out, err = (p := python(WITHOUT, another(trained, tmp_path/"s", swap(PLUGINS, "")), runs_of(trained, "profile_ridge"))).communicate(timeout=120)
-    assert p.returncode == 2 and f"the model 'profile_ridge' is not known here; name its plugin, {PLUGIN.resolve()}, under `plugins`" in err
+    out, err = (p := python(WITHOUT, another(trained, tmp_path/"s", swap(PLUGINS, "")),
+                            runs_of(trained, "profile_ridge"))).communicate(timeout=120)
+    assert p.returncode == 2
+    assert f"the model 'profile_ridge' is not known here; name its plugin, {PLUGIN.resolve()}, under `plugins`" in err
 
 # a study without expression
 
@@ -341,13 +385,15 @@ def test_without_expression(trained, tmp_path, capsys):
     for more in ([], ["--dry-run"], ["--only", f"run:ridge:mine:{BOTH}:1:0"]):
         before = files(path.parent)
         assert cli("run", path, "--jobs", "1", "--device", "cpu", *more) == 2
-        assert re.search(r"study\.toml: no \[expression\], which ridge.* must have to learn from; add it, or apply a finished run to these "
+        assert re.search(r"study\.toml: no \[expression\], which ridge.* must have to learn from; add it, or apply a "
+                         r"finished run to these "
                          r"tracks with `chromexpress predict`\.$", capsys.readouterr().err.strip())
         assert files(path.parent) == before
     assert cli("run", path, "--only", "bin:mine:H3K4me3", "--device", "cpu") == 0
 
 def test_tables_that_are_not_needed_are_not_read(trained, tmp_path):
-    path = another(trained, tmp_path/"s", lambda t: t + '[grid]\nmodels = ["none"]\n[models.none]\nx = 1\n[splits]\nscheme = "?"\n')
+    path = another(trained, tmp_path/"s",
+                   lambda t: t + '[grid]\nmodels = ["none"]\n[models.none]\nx = 1\n[splits]\nscheme = "?"\n')
     assert len(predict(path, "--run", runs_of(trained))) == 240
 
 # binning
@@ -359,7 +405,8 @@ def test_what_is_binned_is_left_alone(trained, tmp_path, capsys):
     pd.testing.assert_frame_equal(predict(path, "--run", folder), first)
     assert times(path.parent/"results"/"tracks") == before
     assert "2 tracks: 2 binned already." in capsys.readouterr().err
-    assert len(predict(path, "--run", runs_of(trained, marks="H3K4me3"))) == 240                   # a part of it is enough
+    # a part of it is enough
+    assert len(predict(path, "--run", runs_of(trained, marks="H3K4me3"))) == 240
 
 def test_the_studys_own_units_know_what_became_of_their_stores(trained, tmp_path):
     "A source that was changed for a prediction, and changed back, is binned again."
@@ -420,4 +467,5 @@ def test_killed_before_any_of_its_files(trained, tmp_path):
     path = another(trained, tmp_path/"s")
     out, err = (p := python(KILLED, path, runs_of(trained), tmp_path)).communicate(timeout=300)
     assert p.returncode == 0, err
-    assert int(out.splitlines()[-1]) >= 2*3 + 3                    # array, sidecar, marker of two tracks; members, table, record
+    # array, sidecar, marker of two tracks; members, table, record
+    assert int(out.splitlines()[-1]) >= 2*3 + 3

@@ -7,7 +7,9 @@ from chromexpress.cli import COMMANDS, main
 from toy import ENV, cli, command, files, not_current, slow_to_read, times, units_of, write_study
 
 NAMES = "demo new-study genes simulate download prepare run predict units collect report".split()
-OPTIONS = dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed", predict="run cells blind out members jobs device", units="json", prepare="jobs", download="out cells marks signal genes base-url jobs tries")
+OPTIONS = (dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed",
+                predict="run cells blind out members jobs device", units="json", prepare="jobs",
+                download="out cells marks signal genes base-url jobs tries"))
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory): return write_study(tmp_path_factory.mktemp("study"))
@@ -31,15 +33,18 @@ def test_help_is_complete(name, capsys):
     for k, v in inspect.signature(f).parameters.items():
         flags.append(k if v.default is inspect.Parameter.empty else "--" + k.replace("_", "-"))
         assert flags[-1] in text and len(docs[k]) > 8 and " ".join(docs[k].split()) in text, f"{k} is not described"
-        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, "", ()): assert f"(default: {v.default})" in text
+        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, "", ()):
+            assert f"(default: {v.default})" in text
     assert {f"--{o}" for o in OPTIONS.get(name, "").split()} <= set(flags)
 
 def test_the_front_page(capsys):
     with pytest.raises(SystemExit) as e: main(["--help"])
     text = capsys.readouterr().out
-    assert e.value.code == 0 and all(re.search(rf"^  {n} +{re.escape(COMMANDS[n].__doc__)}$", text, re.M) for n in NAMES)
+    assert e.value.code == 0
+    assert all(re.search(rf"^  {n} +{re.escape(COMMANDS[n].__doc__)}$", text, re.M) for n in NAMES)
 
-@pytest.mark.parametrize("args", [[], ["prepair"], ["run"], ["run", "x.toml", "--job", "two"], ["run", "x.toml", "--nonsense"]])
+@pytest.mark.parametrize("args", [[], ["prepair"], ["run"], ["run", "x.toml", "--job", "two"],
+                                  ["run", "x.toml", "--nonsense"]])
 def test_wrong_words_are_status_2(args, capsys):
     with pytest.raises(SystemExit) as e: main(args)
     assert e.value.code == 2 and "usage: chromexpress" in capsys.readouterr().err
@@ -50,10 +55,13 @@ def test_as_a_module_and_as_a_command():
     script = Path(sys.executable).with_name("chromexpress")
     assert subprocess.run([script, "--version"], capture_output=True, text=True).stdout == r.stdout
 
-SLOW = "torch", "scipy.stats", "sklearn", "matplotlib", "papermill", "pyBigWig" # what takes up to a second or more to import
-@pytest.mark.parametrize("module,loads", [("cli", set()), ("study", set()), ("simulate", set()), ("batch", {"torch"})])
+# what takes up to a second or more to import
+SLOW = "torch", "scipy.stats", "sklearn", "matplotlib", "papermill", "pyBigWig"
+@pytest.mark.parametrize("module,loads",
+                         [("cli", set()), ("study", set()), ("simulate", set()), ("batch", {"torch"})])
 def test_nothing_slow_is_loaded_before_it_is_needed(module, loads):
-    "Help, a template and a simulation start without torch; workers, which all load `batch`, without what only the tables and figures use."
+    """Help, a template and a simulation start without torch; workers, which all load `batch`, without what only the
+    tables and figures use."""
     code = f"import sys, chromexpress.{module}; print(*[m for m in {SLOW} if m in sys.modules])"
     r = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV)
     assert r.returncode == 0 and set(r.stdout.split()) == loads, r.stderr
@@ -65,7 +73,8 @@ def test_new_study(tmp_path, capsys):
     assert cli("new-study", path) == 0 and capsys.readouterr().out == f"{path}\n"
     text = path.read_text()
     assert cli("new-study", path) == 2 and "exists already" in capsys.readouterr().err and path.read_text() == text
-    assert cli("units", path) == 2                                     # as it stands it lacks its three files, and nothing else
+    # as it stands it lacks its three files, and nothing else
+    assert cli("units", path) == 2
     complaints = [l for l in capsys.readouterr().err.splitlines() if l.startswith("  - ")]
     named = [re.search(r"new/(genes\.tsv|rpkm\.tsv|H3K4me3\.bigWig)\b", l)[1] for l in complaints]
     assert set(named) == {"genes.tsv", "rpkm.tsv", "H3K4me3.bigWig"}
@@ -87,7 +96,8 @@ def test_units_as_json(fresh, capsys):
     ids = [r["id"] for r in rows]
     assert len(set(ids)) == len(ids) and [r["kind"] for r in rows] == ["bin"]*4 + ["run"]*16 + ["quality", "report"]
     assert {r["state"] for r in rows if r["kind"] != "report"} == {"missing"}
-    for k, r in enumerate(rows): assert set(r["after"]) <= set(ids[:k])                          # a unit comes after what it waits for
+    # a unit comes after what it waits for
+    for k, r in enumerate(rows): assert set(r["after"]) <= set(ids[:k])
     run = next(r for r in rows if r["id"] == "run:promoter_cnn:cellB:H3K4me3+H3K27ac:2:0")
     assert run["after"] == ["bin:cellB:H3K4me3", "bin:cellB:H3K27ac"] and run["made_from"]["options"]["epochs"] == 2
     assert cli("units", fresh) == 0
@@ -100,9 +110,11 @@ def test_only_one_unit(fresh, capsys):
     every = not_current(fresh)
     assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 2
     assert f"{RUN}: bin:cellA:H3K4me3 must be done first" in capsys.readouterr().err and not_current(fresh) == every
-    assert cli("run", fresh, "--only", "bin:cellA:H3K4me3", "--device", "cpu") == 0 and not_current(fresh) == every - {"bin:cellA:H3K4me3"}
+    assert cli("run", fresh, "--only", "bin:cellA:H3K4me3", "--device", "cpu") == 0
+    assert not_current(fresh) == every - {"bin:cellA:H3K4me3"}
     assert capsys.readouterr().out.startswith("bin:cellA:H3K4me3: ")
-    assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 0 and not_current(fresh) == every - {"bin:cellA:H3K4me3", RUN}
+    assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 0
+    assert not_current(fresh) == every - {"bin:cellA:H3K4me3", RUN}
     assert not (fresh.parent/"results"/"predictions.csv").exists()                                # and nothing else
     before = times(fresh.parent/"results")
     assert cli("run", fresh, "--only", RUN, "--device", "cpu") == 0 and times(fresh.parent/"results") == before
@@ -116,9 +128,11 @@ def test_only_the_tables(fresh, capsys):
     for i in ("bin:cellA:H3K4me3", RUN): assert cli("run", fresh, "--only", i, "--device", "cpu") == 0
     assert cli("run", fresh, "--only", "tables") == 0
     assert capsys.readouterr().out.endswith("results/metrics.csv\n")
-    assert (fresh.parent/"results"/"predictions.csv").read_bytes() == (units_of(fresh)[RUN].folder/"predictions.csv").read_bytes()
+    assert (fresh.parent/"results"/"predictions.csv").read_bytes() == (units_of(
+        fresh)[RUN].folder/"predictions.csv").read_bytes()
 
-@pytest.mark.parametrize("options,runs,tracks", [ # of 12 runs of ridge (2 cells × 3 sets × 2 folds) and 4 of the network (2 × 1 × 2)
+# of 12 runs of ridge (2 cells × 3 sets × 2 folds) and 4 of the network (2 × 1 × 2)
+@pytest.mark.parametrize("options,runs,tracks", [
     ([], 16, 4), (["--cells", "cellA"], 8, 2), (["--cells", "cellA,cellB"], 16, 4), (["--models", "ridge"], 12, 4),
     (["--folds", "2"], 8, 4), (["--marks", "each"], 8, 4), (["--marks", "all"], 8, 4), (["--marks", "H3K27ac"], 4, 2),
     (["--marks", "H3K4me3+H3K27ac"], 8, 4),
@@ -128,7 +142,8 @@ def test_dry_run_counts_and_writes_nothing(options, runs, tracks, fresh, capsys)
     assert cli("run", fresh, "--dry-run", "--device", "cpu", *options) == 0
     out = capsys.readouterr().out
     n = runs + tracks
-    assert re.search(rf"^{n} of {n} units to do: about \d+\.\d minutes with \d+ jobs, \d+\.\d\d GB on disk", out, re.M)
+    assert re.search(rf"^{n} of {n} units to do: about \d+\.\d minutes with \d+ jobs, \d+\.\d\d GB on disk", out,
+                     re.M)
     assert re.search(rf"^ *bin +{tracks} +{tracks} ", out, re.M) and re.search(rf"^ *run +{runs} +{runs} ", out, re.M)
     assert set(files(fresh.parent/"results")) <= {".digests.json"}
 
@@ -142,8 +157,10 @@ def test_dry_run_knows_what_is_done(fresh, capsys):
 @pytest.mark.parametrize("options,message", [
     (["--cells", "cellX"], r"--cells cellX: not in this study's grid; did you mean 'cell[AB]'\?"),
     (["--models", "rigde"], "--models rigde: .*did you mean 'ridge'"),
-    (["--marks", "H3K4me3,H3K9ac"], "--marks H3K9ac: "), (["--folds", "3"], "--folds 3: not in this study's grid; known: 1, 2"),
-    (["--models", "promoter_cnn", "--marks", "each"], "nothing to run: no part of the grid is left with --models, --marks"),
+    (["--marks", "H3K4me3,H3K9ac"], "--marks H3K9ac: "),
+    (["--folds", "3"], "--folds 3: not in this study's grid; known: 1, 2"),
+    (["--models", "promoter_cnn", "--marks", "each"],
+     "nothing to run: no part of the grid is left with --models, --marks"),
     (["--jobs", "-1"], "--jobs -1: needs 0"), (["--threads", "0"], "--threads 0: needs 1 or more"),
     (["--device", "gpu"], "--device: 'gpu' is none of auto, cpu, cuda")])
 def test_what_cannot_be_chosen(options, message, fresh, capsys):
@@ -154,7 +171,9 @@ def test_what_cannot_be_chosen(options, message, fresh, capsys):
 def test_nothing_to_collect(name, fresh, capsys):
     assert cli(name, fresh) == 2
     out, err = capsys.readouterr()
-    assert out == "" and re.search(r"chromexpress: .*results: no finished run to collect; `chromexpress run` makes them\.$", err.strip())
+    assert out == ""
+    assert re.search(r"chromexpress: .*results: no finished run to collect; `chromexpress run` makes them\.$",
+                     err.strip())
     assert set(files(fresh.parent/"results")) <= {".digests.json"}
 
 def test_prepare_says_where_the_tracks_are(fresh, capsys):
@@ -182,5 +201,6 @@ def test_interrupted(fresh):
     assert os.WEXITSTATUS(os.waitpid(pid, 0)[1]) == 130
     err = (fresh.parent/"err.txt").read_text()
     assert err.endswith("chromexpress: interrupted; the same command goes on from here.\n") and "Traceback" not in err
-    assert {"bin:cellA:H3K4me3", "bin:cellA:H3K27ac"}.isdisjoint(not_current(fresh)) and "bin:cellB:H3K27ac" in not_current(fresh)
+    assert {"bin:cellA:H3K4me3", "bin:cellA:H3K27ac"}.isdisjoint(not_current(fresh))
+    assert "bin:cellB:H3K27ac" in not_current(fresh)
     assert not [p for p in fresh.parent.rglob("*") if ".tmp" in p.name]

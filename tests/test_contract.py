@@ -14,12 +14,14 @@ from toy import PLUGIN, SMALL, UNLABELLED, UNSEEN, cli, quiet_log, write_study
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
 
-def tables(names, marks='["all"]'): return "\n".join(f"[models.{n}]\nmarks = {marks}\n{SMALL.get(n, '')}" for n in names)
+def tables(names, marks='["all"]'):
+    return "\n".join(f"[models.{n}]\nmarks = {marks}\n{SMALL.get(n, '')}" for n in names)
 
 @pytest.fixture(scope="module")
 def binned(tmp_path_factory): # the study with every model in its grid, and its units; all tracks are binned
     torch.set_num_threads(1)
-    path = write_study(tmp_path_factory.mktemp("contract"), models=json.dumps(NAMES), tables=tables(NAMES), top=PLUGINS, profiles=True)
+    path = write_study(tmp_path_factory.mktemp("contract"), models=json.dumps(NAMES), tables=tables(NAMES),
+                       top=PLUGINS, profiles=True)
     study, models = load_study(path)
     units = plan_units(study, models)
     with quiet_log(): run_units(path, {i: u for i, u in units.items() if u.kind == "bin"}, device="cpu")
@@ -43,6 +45,7 @@ def test_options_are_frozen_and_have_defaults(task):
 def test_needs_are_met(task, binned):
     needs = task.model.needs(task.options)
     assert needs and all(n in task.stores for n in needs)
+    assert task.folders()
     for folder in task.folders():
         for n in needs: assert all(p.exists() for p in store_paths(folder, task.stores[n]))
 
@@ -51,19 +54,24 @@ def test_inputs(task):
     x = task.model.inputs(task, np.arange(n))
     assert x and all(v.shape[0] == n and v.dtype == np.float32 and np.isfinite(v).all() for v in x.values())
     rows = np.array([200, 3, 3, 71])
-    for k, v in task.model.inputs(task, rows).items(): np.testing.assert_array_equal(v, x[k][rows])     # a gene's input is its own
+    some = task.model.inputs(task, rows)
+    assert list(some) == list(x)
+    for k, v in some.items(): np.testing.assert_array_equal(v, x[k][rows])     # a gene's input is its own
     one = task.model.inputs(task, [5])
-    assert all(v.shape == (1, *x[k].shape[1:]) for k, v in one.items())
+    assert {k: v.shape for k, v in one.items()} == {k: (1, *v.shape[1:]) for k, v in x.items()}
 
 def test_genes_on_the_minus_strand_are_turned_around(task):
-    "The study is made of blocks of 2 kb with one level each, upstream first; a gene is seen the same way on both strands."
+    """The study is made of blocks of 2 kb with one level each, upstream first; a gene is seen the same way on both
+    strands."""
     genes, x = task.study.genes, task.model.inputs(task, np.arange(len(task.study.genes)))
     need = task.model.needs(task.options)[0]
-    if set(x) != {"signal"} or x["signal"].shape[1] != need.bins: pytest.skip("its inputs are not the bins around the TSS")
+    if set(x) != {"signal"} or x["signal"].shape[1] != need.bins:
+        pytest.skip("its inputs are not the bins around the TSS")
     inner = slice((need.window - 6000)//2//need.bin, (need.window + 6000)//2//need.bin)
     k4 = np.expm1(x["signal"][:, inner, 0]).reshape(len(genes), 3, -1).mean(2)
     y = task.study.expression.set_index(["cell", "gene_id"]).y["cellA"][genes.gene_id].to_numpy()
-    expected = 5 + 3*np.log1p(k4[:, 1]) - 1.5*np.log1p(k4[:, 2])                                       # at the TSS, and downstream
+    # at the TSS, and downstream
+    expected = 5 + 3*np.log1p(k4[:, 1]) - 1.5*np.log1p(k4[:, 2])
     for strand in "+-":
         of = (genes.strand == strand).to_numpy() & ~np.isnan(y)
         assert of.sum() > 100
@@ -81,9 +89,11 @@ def changed(task, edits): # which genes have other inputs in the edited genome
 def test_edits_change_only_the_genes_that_see_the_place(task):
     genes, level = task.study.genes, task.study.y("cellA")
     widest = max(n.window for n in task.model.needs(task.options))
-    for k in np.argsort(-np.nan_to_num(level))[:3]:                                                    # genes with much H3K4me3 at the TSS
+    # genes with much H3K4me3 at the TSS
+    for k in np.argsort(-np.nan_to_num(level))[:3]:
         g = genes.iloc[k]
-        see = set(np.flatnonzero((genes.chrom == g.chrom) & (genes.tss - widest//2 < g.tss + 500) & (genes.tss + widest//2 > g.tss - 500)))
+        see = set(np.flatnonzero((genes.chrom == g.chrom) & (genes.tss - widest//2 < g.tss + 500) &
+                                 (genes.tss + widest//2 > g.tss - 500)))
         for factor in (0., 3.): assert k in changed(task, edit(genes, k, factor)) <= see
         assert changed(task, edit(genes, k, 0., gene_id=g.gene_id)) == {k}
 
@@ -103,14 +113,16 @@ def test_the_same_predictions_every_time(task, done, tmp_path):
 def test_every_gene_is_predicted(task, done):
     t, genes = pd.read_csv(done/"predictions.csv"), task.study.genes
     assert list(t) == COLUMNS
-    assert t.gene_id.tolist() == genes.gene_id.tolist() and np.isfinite(t.y_pred).all()                # unlabelled ones too
+    # unlabelled ones too
+    assert t.gene_id.tolist() == genes.gene_id.tolist() and np.isfinite(t.y_pred).all()
     keys = ["toy", task.run.model, task.run.config, "cellA", "cellA", "H3K4me3+H3K27ac", 1, 0]
     assert t[COLUMNS[:8]].drop_duplicates().values.tolist() == [keys]
     none = t.gene_id.isin(UNSEEN if task.model.target == "profile" else UNLABELLED["cellA"])
     assert none.sum() > 1 and (t.split[none] == "unlabelled").all() and t.y_true[none].isna().all()
     fold = task.study.folds["1"]
     for name in ("train", "valid", "test"):
-        assert set(genes.chrom[(t.split == name).to_numpy()]) == set(getattr(fold, name)) and t.y_true[t.split == name].notna().all()
+        assert set(genes.chrom[(t.split == name).to_numpy()]) == set(getattr(fold, name))
+        assert t.y_true[t.split == name].notna().all()
 
 def test_targets_are_what_the_study_says(task, done):
     t, data = pd.read_csv(done/"predictions.csv"), make_data(task)
@@ -123,11 +135,13 @@ def test_targets_are_what_the_study_says(task, done):
         np.testing.assert_allclose(t.y_true, data.y.mean(1), rtol=1e-5)
 
 def test_a_fitted_model_is_taken_up_again(task, done, tmp_path):
-    y = np.load(done/"profiles.npy") if task.model.target == "profile" else pd.read_csv(done/"predictions.csv").y_pred.to_numpy()
+    y = np.load(done/"profiles.npy") if task.model.target == "profile" else pd.read_csv(
+        done/"predictions.csv").y_pred.to_numpy()
     predict, rows = load_fitted(task, done), np.arange(240)
     x = task.model.inputs(task, rows)
     np.testing.assert_allclose(predict(x), y, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(predict(task.model.inputs(task, rows[::-3])), y[::-3], rtol=1e-4, atol=1e-5)       # of some genes, as of all
+    # of some genes, as of all
+    np.testing.assert_allclose(predict(task.model.inputs(task, rows[::-3])), y[::-3], rtol=1e-4, atol=1e-5)
     with pytest.raises(InputError, match="no fitted model"): load_fitted(task, tmp_path)
 
 def test_what_was_not_measured_takes_the_training_mean(task, done):
@@ -144,14 +158,16 @@ def test_blind_genes_teach_nothing(task):
     data = make_data(task)
     blind = np.isin(data.split, ["test", "unlabelled"])
     where_blind = lambda new, old: np.where(blind.reshape(-1, *[1]*(old.ndim - 1)), new, old)
-    other = dataclasses.replace(data, x={k: where_blind(5 - v, v) for k, v in data.x.items()}, y=where_blind(99., data.y))
+    other = dataclasses.replace(data, x={k: where_blind(5 - v, v) for k, v in data.x.items()},
+                                y=where_blind(99., data.y))
     a, b = [predictions(task, d)[~blind] for d in (data, other)]
     np.testing.assert_array_equal(a, b)
 
 def predictions(task, data):
     m = task.model
     if not m.network: return m.predict(m.fit(task, data), data.x)
-    return predict_network(fit_network(lambda: m.network(task.options, data.x), data, task.options, task.run.random_seed)[0], data.x)
+    return predict_network(fit_network(lambda: m.network(task.options, data.x), data, task.options,
+                                       task.run.random_seed)[0], data.x)
 
 def test_a_run_says_how_it_was_made(task, done):
     run = json.loads((done/"run.json").read_text())
@@ -172,7 +188,8 @@ def test_ridge_recovers_a_linear_function_of_one_mark(tmp_path):
     with quiet_log(): run_units(path, plan_units(*load_study(path)), device="cpu")
     assert cli("collect", path) == 0
     r = pd.read_csv(tmp_path/"results"/"metrics.csv").query("fold == 'all'").set_index(["cell", "marks"]).pearson
-    assert min(r["cellA", "H3K4me3"], r["cellB", "H3K27ac"], r["cellA", "H3K4me3+H3K27ac"], r["cellB", "H3K4me3+H3K27ac"]) > .95
+    assert min(r["cellA", "H3K4me3"], r["cellB", "H3K27ac"], r["cellA", "H3K4me3+H3K27ac"],
+               r["cellB", "H3K4me3+H3K27ac"]) > .95
     assert max(r["cellA", "H3K27ac"], r["cellB", "H3K4me3"]) < .4
 
 # a model of one's own, through the command line
@@ -195,7 +212,8 @@ folds = ["1"]
 def test_the_whole_way_for_a_profile_model(own):
     out = own.parent/"results"
     t = pd.read_csv(out/"predictions.csv")
-    assert list(t) == COLUMNS and set(t.cell) == {"cellA"}                                             # cellB has no profile
+    # cellB has no profile
+    assert list(t) == COLUMNS and set(t.cell) == {"cellA"}
     runs = t.groupby(["model", "marks", "fold"], sort=False).size()
     each = {("profile_ridge", m, f): 240 for m in ("H3K4me3", "H3K27ac") for f in (1, 2)}
     assert runs.to_dict() == each | {("coarse", "H3K4me3+H3K27ac", 1): 240}
@@ -227,7 +245,8 @@ def test_a_study_without_the_profile_is_told_so(tmp_path, capsys):
     assert "[models.profile_ridge]: no [profiles.<cell>] has 'cage', which it predicts." in capsys.readouterr().err
 
 def test_gene_and_profile_models_in_one_study(tmp_path):
-    path = write_study(tmp_path, models='["ridge", "profile_ridge"]', tables="", folds='["1"]', top=PLUGINS, profiles=True)
+    path = write_study(tmp_path, models='["ridge", "profile_ridge"]', tables="", folds='["1"]', top=PLUGINS,
+                       profiles=True)
     with quiet_log(): run_units(path, plan_units(*load_study(path)), device="cpu")
     assert cli("collect", path) == 0
     r = pd.read_csv(tmp_path/"results"/"metrics.csv").query("fold != 'all'").set_index(["cell", "model"]).pearson
@@ -235,7 +254,8 @@ def test_gene_and_profile_models_in_one_study(tmp_path):
 
 def test_two_profile_models_with_other_bins(tmp_path):
     path = write_study(tmp_path, models='["profile_ridge", "fine"]', folds='["1"]', top=PLUGINS, profiles=True,
-                       tables='[models.profile_ridge]\nout_bin = 2000\n[models.fine]\nbase = "profile_ridge"\nout_bin = 1500\n')
+                       tables='[models.profile_ridge]\nout_bin = 2000\n[models.fine]\nbase = '
+                              '"profile_ridge"\nout_bin = 1500\n')
     with quiet_log(): run_units(path, plan_units(*load_study(path)), device="cpu")
     assert len(list((tmp_path/"results").rglob("profiles.npy"))) == 2
 

@@ -62,7 +62,8 @@ def server(monkeypatch):
     s.released.set(); s.shutdown(); s.server_close()
 
 def item(server, path="f.bin", **known): return d.Item(server.url + path, path, **known)
-def get(server, folder, *items, patience=QUICK, jobs=1): return d.download(list(items) or [item(server)], folder, jobs, patience)
+def get(server, folder, *items, patience=QUICK, jobs=1):
+    return d.download(list(items) or [item(server)], folder, jobs, patience)
 def refused(message, server, folder, *items, **kwargs):
     "The download fails with this message in one line, and no file of these is under its name."
     items = items or (item(server),)
@@ -72,7 +73,8 @@ def refused(message, server, folder, *items, **kwargs):
 
 def whole(folder, path="f.bin", body=BODY):
     assert (folder/path).read_bytes() == body
-    assert not [p for p in folder.rglob("*") if p.suffix == ".part" or p.name.endswith((".part.json", ".tmp")) or ".tmp" in p.name]
+    assert not [p for p in folder.rglob("*") if p.suffix == ".part" or p.name.endswith((".part.json", ".tmp"))
+                or ".tmp" in p.name]
     of = json.loads((folder/"downloads.json").read_text())[path]
     assert (of["bytes"], of["sha256"]) == (len(body), sha256(body))
 
@@ -107,10 +109,12 @@ def test_a_wrong_length_that_nothing_contradicts_is_caught_by_the_manifest_or_th
     whole(tmp_path/"c", "f.gz", gz)
     server.plan["/f.gz"] = [lie]*9
     refused("its gzip stream ends early or is damaged", server, tmp_path/"d", item(server, "f.gz"))
-    assert len(server.plan["/f.gz"]) == 7                                                 # the same wrong bytes twice are enough
+    # the same wrong bytes twice are enough
+    assert len(server.plan["/f.gz"]) == 7
 
 def test_a_bigwig_is_followed_to_its_end(server, tmp_path):
-    write_bigwig(tmp_path/"x.bw", pd.DataFrame(dict(chrom="chr1", start=range(0, 60_000, 2), end=range(1, 60_001, 2), value=1.)))
+    write_bigwig(tmp_path/"x.bw",
+                 pd.DataFrame(dict(chrom="chr1", start=range(0, 60_000, 2), end=range(1, 60_001, 2), value=1.)))
     body = (tmp_path/"x.bw").read_bytes()
     server.files["/x.bigWig"] = body
     for cut in (30, len(body)//3, len(body) - 300):
@@ -135,7 +139,8 @@ def test_always_anew_and_never_whole_is_given_up(server, tmp_path):
 
 def test_progress_restores_patience(server, tmp_path):
     body = random.Random(2).randbytes(6 << 20)
-    server.files["/big.bin"], server.plan["/big.bin"] = body, [dict(cut=1 << 20)]*5      # five breaks, with patience for two
+    # five breaks, with patience for two
+    server.files["/big.bin"], server.plan["/big.bin"] = body, [dict(cut=1 << 20)]*5
     get(server, tmp_path, item(server, "big.bin"), patience=d.Patience(tries=2, pause=.001))
     whole(tmp_path, "big.bin", body)
     assert server.sent["/big.bin"] == len(body)
@@ -157,7 +162,8 @@ def test_the_file_changes_between_attempts(server, tmp_path):
     assert ranges(server) == [None, "bytes=150000-"] and server.seen[1][1]["If-Range"] == '"v0"'
 
 def test_a_server_that_continues_with_another_version(server, tmp_path):
-    class Always(str):                                                                    # for it, If-Range always holds
+    # for it, If-Range always holds
+    class Always(str):
         def __eq__(self, other): return True
         __hash__ = str.__hash__
     server.plan["/f.bin"] = [dict(cut=150_000, body=BODY[::-1], etag='"v0"'), dict(etag=Always('"v1"'))]
@@ -171,7 +177,8 @@ def test_a_rest_that_begins_elsewhere(server, tmp_path):
     whole(tmp_path)
 
 def test_nothing_vouches_for_the_version(server, tmp_path):
-    "Without ETag, date or checksum the rest may be of another file: all is fetched again. With a checksum it is used."
+    """Without ETag, date or checksum the rest may be of another file: all is fetched again. With a checksum it is
+    used."""
     server.etag, server.plan["/f.bin"] = "", [dict(cut=150_000)]
     get(server, tmp_path/"a")
     assert ranges(server) == [None, None]
@@ -205,7 +212,8 @@ def test_retry_after(server, tmp_path, hear, caplog):
         def wait(self, t=None): waits.append(t)
     server.plan["/f.bin"] = [dict(status=429, headers={"Retry-After": "1"}), dict(status=503)]
     d.fetch(item(server), d.Records(tmp_path), QUICK, stop=Stop())
-    assert waits == [1., QUICK.wait(item(server).url, 2)] and "HTTP 429 Too Many Requests; again in 1.0 s" in caplog.text
+    assert waits == [1., QUICK.wait(item(server).url, 2)]
+    assert "HTTP 429 Too Many Requests; again in 1.0 s" in caplog.text
     whole(tmp_path)
     server.plan["/f.bin"] = [dict(status=429, headers={"Retry-After": "3600"})]
     refused("the server asks to wait 3,600 s", server, tmp_path/"other")
@@ -215,7 +223,8 @@ def test_silence(server, tmp_path):
     get(server, tmp_path)
     server.released.set()
     whole(tmp_path)
-    assert 400_000 <= server.sent["/f.bin"] <= 400_000 + (1 << 15)                        # a block at most is fetched twice
+    # a block at most is fetched twice
+    assert 400_000 <= server.sent["/f.bin"] <= 400_000 + (1 << 15)
 
 def test_nobody_there(server, tmp_path):
     refused("the server refuses connections, 4 attempts", server, tmp_path, d.Item("http://" + "127.0.0.1:1/f", "f"))
@@ -231,16 +240,19 @@ def test_redirects(server, tmp_path):
         refused("which is not followed", server, tmp_path, d.Item(server.url + "a", "a"))
     server.plan["/a"] = [to("/a")]*99
     refused("more than 10 redirects", server, tmp_path, d.Item(server.url + "a", "a"))
-    with pytest.raises(d.Never, match="redirected from https to 'http://e.org/x'"): d.next_hop("https://e.org/x", "http://e.org/x")
+    with pytest.raises(d.Never, match="redirected from https to 'http://e.org/x'"):
+        d.next_hop("https://e.org/x", "http://e.org/x")
 
 def test_a_web_page_in_its_place(server, tmp_path):
-    server.plan["/f.bin"] = [dict(body=b"<html>Please log in</html>", headers={"Content-Type": "text/html; charset=utf-8"})]
+    server.plan["/f.bin"] = [dict(body=b"<html>Please log in</html>",
+                                  headers={"Content-Type": "text/html; charset=utf-8"})]
     refused("the server sends a web page in its place", server, tmp_path)
 
 def test_compressed_on_the_way(server, tmp_path):
     server.plan["/f.bin"] = [dict(headers={"Content-Encoding": "gzip"})]
     refused("the server sends it compressed (gzip)", server, tmp_path)
-    gz = gzip.compress(BODY)                                 # a server that takes .gz for an encoding: the bytes are the file's
+    # a server that takes .gz for an encoding: the bytes are the file's
+    gz = gzip.compress(BODY)
     server.files["/f.gz"], server.plan["/f.gz"] = gz, [dict(headers={"Content-Encoding": "x-gzip"})]
     get(server, tmp_path, item(server, "f.gz"))
     whole(tmp_path, "f.gz", gz)
@@ -249,7 +261,8 @@ def test_a_length_that_nobody_tells(server, tmp_path):
     server.plan["/f.bin"] = [dict(silent_length=True, cut=100_000)]*9
     refused("nothing tells whether it is whole", server, tmp_path/"a")
     server.plan["/f.bin"] = [dict(silent_length=True, cut=100_000), dict(silent_length=True)]
-    get(server, tmp_path/"b", item(server, checksum="md5:" + md5(BODY)))                  # cut short once: the checksum tells
+    # cut short once: the checksum tells
+    get(server, tmp_path/"b", item(server, checksum="md5:" + md5(BODY)))
     whole(tmp_path/"b")
 
 def test_an_empty_file(server, tmp_path):
@@ -264,7 +277,9 @@ def test_an_empty_file(server, tmp_path):
 def leave(folder, body, server, etag='"v1"', total=400_000):
     folder.mkdir(parents=True, exist_ok=True)
     (folder/"f.bin.part").write_bytes(body)
-    if etag: (folder/"f.bin.part.json").write_text(json.dumps(dict(url=server.url + "f.bin", etag=etag, modified="", total=total)))
+    if etag:
+        (folder/"f.bin.part.json").write_text(json.dumps(dict(url=server.url + "f.bin", etag=etag, modified="",
+                                                              total=total)))
 
 def test_a_part_is_resumed(server, tmp_path):
     leave(tmp_path, BODY[:300_000], server)
@@ -286,7 +301,8 @@ def test_a_corrupt_part_is_fetched_anew(size, server, tmp_path):
     assert ranges(server)[-1] is None
 
 def test_parts_that_are_of_no_use(server, tmp_path):
-    leave(tmp_path/"a", BODY[:300_000], server, etag="")                                  # nobody knows of which version
+    # nobody knows of which version
+    leave(tmp_path/"a", BODY[:300_000], server, etag="")
     leave(tmp_path/"b", BODY + b"more", server)                                           # too long
     leave(tmp_path/"c", BODY[:300_000], server)
     (tmp_path/"c"/"f.bin.part.json").write_text("{half")                                  # the note is broken
@@ -312,11 +328,13 @@ def test_a_link_in_the_place_of_the_part(server, tmp_path):
 def test_killed(server, tmp_path):
     "A process that is killed in the middle leaves a part; the next one fetches the rest."
     server.pause, server.block = .05, 40_000
-    args = [sys.executable, "-c", "import sys; from chromexpress.download import *; download([Item(sys.argv[1], 'f.bin')], sys.argv[2])",
+    args = [sys.executable, "-c",
+            "import sys; from chromexpress.download import *; download([Item(sys.argv[1], 'f.bin')], sys.argv[2])",
             server.url + "f.bin", str(tmp_path)]
     p, part = subprocess.Popen(args, **PIPES | dict(env=ENV | dict(NO_PROXY="127.0.0.1"))), tmp_path/"f.bin.part"
     end = time.monotonic() + 60
-    while not (part.exists() and part.stat().st_size >= 100_000) and p.poll() is None and time.monotonic() < end: time.sleep(.005)
+    while not (part.exists() and part.stat().st_size >= 100_000) and p.poll() is None and time.monotonic() < end:
+        time.sleep(.005)
     p.send_signal(signal.SIGKILL); p.communicate()
     assert p.returncode == -signal.SIGKILL and not (tmp_path/"f.bin").exists()
     n = part.stat().st_size
@@ -335,7 +353,8 @@ def test_whole_files_are_left_alone(server, tmp_path, hear, caplog):
     t = get(server, tmp_path)
     assert len(server.seen) == 1 and (tmp_path/"f.bin").stat().st_mtime_ns == before and not t.fetched.any()
     assert "1 of 1 files are there already, and whole" in caplog.text
-    os.utime(tmp_path/"f.bin", ns=(1, 1))                                                 # copied: the content decides
+    # copied: the content decides
+    os.utime(tmp_path/"f.bin", ns=(1, 1))
     get(server, tmp_path)
     assert len(server.seen) == 1
 
@@ -348,7 +367,8 @@ def test_a_file_that_was_damaged_later(spoil, server, tmp_path):
     whole(tmp_path)
 
 def test_the_users_own_files(server, tmp_path, hear, caplog):
-    "With a checksum a right file is taken as it is; a wrong one, or one that nothing is known of, is kept under another name."
+    """With a checksum a right file is taken as it is; a wrong one, or one that nothing is known of, is kept under
+    another name."""
     (tmp_path/"f.bin").write_bytes(BODY)
     get(server, tmp_path, item(server, checksum="md5:" + md5(BODY)))
     assert server.seen == []
@@ -382,7 +402,8 @@ def test_the_summary_names_what_is_missing(server, tmp_path):
     server.files |= {f"/{k}": bytes([k])*10 for k in range(3)}
     wanted = [item(server, str(k)) for k in (7, 0, 8, 1, 9, 2, 10)]
     with pytest.raises(InputError) as e: get(server, tmp_path, *wanted, jobs=3)
-    assert str(e.value) == (f"{tmp_path}: 4 of 7 files are missing: 7 (HTTP 404 Not Found); 8 (HTTP 404 Not Found); 9 (HTTP 404 Not Found); "
+    assert str(e.value) == (f"{tmp_path}: 4 of 7 files are missing: 7 (HTTP 404 Not Found); 8 (HTTP 404 Not Found); "
+                            "9 (HTTP 404 Not Found); "
                             "and 1 more. What is whole stays; run the same command again to go on.")
     for k in range(3): whole(tmp_path, str(k), bytes([k])*10)
     server.files |= {f"/{k}": b"late" for k in (7, 8, 9, 10)}
@@ -401,7 +422,8 @@ def test_how_far_it_is(server, tmp_path, hear, caplog):
     get(server, tmp_path, patience=d.Patience(report=.05))
     assert "0 of 1 files, 0." in caplog.text
 
-@pytest.mark.parametrize("code,text", [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")])
+@pytest.mark.parametrize("code,text",
+                         [(errno.ENOSPC, "No space left on device"), (errno.EROFS, "Read-only file system")])
 def test_the_disk(code, text, server, tmp_path, monkeypatch):
     real, left = d._write, [2]
     def write(f, block):
@@ -436,26 +458,31 @@ def test_interrupted(stall, server, tmp_path):
     "Also while a server is silent, which is waited for a minute otherwise."
     if stall: server.plan["/f.bin"] = [dict(cut=150_000, stall=True)]
     else: server.pause, server.block = .05, 20_000
-    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from chromexpress.cli import main; main(sys.argv[1:])"
-    args = [sys.executable, "-c", code, "download", "encode", str(tmp_path/"m.csv")]   # background jobs begin with SIGINT ignored
+    code = ("import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from chromexpress.cli "
+            "import main; main(sys.argv[1:])")
+    # background jobs begin with SIGINT ignored
+    args = [sys.executable, "-c", code, "download", "encode", str(tmp_path/"m.csv")]
     (tmp_path/"m.csv").write_text(f"url,path\n{server.url}f.bin,f.bin\n")
     p = subprocess.Popen(args, **PIPES | dict(env=ENV | dict(NO_PROXY="127.0.0.1")))
     end = time.monotonic() + 60
     while not (tmp_path/"f.bin.part").exists() and p.poll() is None and time.monotonic() < end: time.sleep(.005)
     p.send_signal(signal.SIGINT)
     _, err = p.communicate(timeout=20)
-    assert p.returncode == 130 and err.endswith("chromexpress: interrupted; the same command goes on from here.\n") and "Traceback" not in err
+    assert p.returncode == 130 and err.endswith("chromexpress: interrupted; the same command goes on from here.\n")
+    assert "Traceback" not in err
 
 # manifests
 
-BAD = ["/etc/x", "../x", "a/../../x", "a/..", "C:/x", "c:x", "..\\x", "a\\b", "\\\\host\\x", "a\0b", "a\nb", "", ".", "a//b", "a/", "./a", "~/../x",
+BAD = ["/etc/x", "../x", "a/../../x", "a/..", "C:/x", "c:x", "..\\x", "a\\b", "\\\\host\\x", "a\0b", "a\nb", "", ".",
+       "a//b", "a/", "./a", "~/../x",
        "link/x", "link", "downloads.json", "study.toml", "x.part", "x.part.json", "x"*201]
 @pytest.mark.parametrize("path", BAD)
 def test_no_path_leaves_the_folder(path, tmp_path):
     (tmp_path/"out").mkdir(); (tmp_path/"away").mkdir()
     os.symlink(tmp_path/"away", tmp_path/"out"/"link")
     with pytest.raises(InputError, match="^path .*needs a relative path inside"): d.safe_path(path, tmp_path/"out")
-    with pytest.raises(InputError): d.download([d.Item("https://e.org/x", path)], tmp_path/"out", 1, QUICK)
+    with pytest.raises(InputError, match="^path .*needs a relative path inside"):
+        d.download([d.Item("https://e.org/x", path)], tmp_path/"out", 1, QUICK)
     assert list((tmp_path/"away").iterdir()) == [] and [p.name for p in (tmp_path/"out").iterdir()] == ["link"]
 
 def test_links_inside_are_fine(tmp_path):
@@ -468,28 +495,34 @@ def manifest(folder, text):
     return folder/"m.csv"
 
 def test_all_that_is_wrong_with_a_manifest(server, tmp_path, capsys):
-    m = manifest(tmp_path, "url,path,bytes,checksum\n" "https://e.org/1,a/b,1,\n" "https://e.org/2,../b,1,\n" "ftp://e.org/3,c,1,\n" "https://e.org/4,d,1e3,\n"
-                 "https://e.org/5,e,1,md5:12\n" f"https://e.org/6,f,1,sha1:{'0'*32}\n" "https://e.org/7,a/b,,\n" "https://e.org/8,a/b/c,,\n" "e.org/9,g,-1,\n")
+    m = manifest(tmp_path, "url,path,bytes,checksum\n" "https://e.org/1,a/b,1,\n" "https://e.org/2,../b,1,\n"
+                 "ftp://e.org/3,c,1,\n" "https://e.org/4,d,1e3,\n"
+                 "https://e.org/5,e,1,md5:12\n" f"https://e.org/6,f,1,sha1:{'0'*32}\n" "https://e.org/7,a/b,,\n"
+                 "https://e.org/8,a/b/c,,\n" "e.org/9,g,-1,\n")
     with pytest.raises(InputError) as e: d.read_manifest(m, tmp_path)
     said = str(e.value).splitlines()
     assert said[0] == f"{m}: 8 problems"
-    for line, word in [(3, "path '../b'"), (4, "url 'ftp://e.org/3'"), (5, "bytes '1e3'"), (6, "checksum 'md5:12'"), (7, "checksum 'sha1:"), (9, "path 'a/b/c'"), (10, "bytes '-1'")]:
+    for line, word in [(3, "path '../b'"), (4, "url 'ftp://e.org/3'"), (5, "bytes '1e3'"), (6, "checksum 'md5:12'"),
+                       (7, "checksum 'sha1:"), (9, "path 'a/b/c'"), (10, "bytes '-1'")]:
         assert any(s.startswith(f"  - line {line}: {word}") for s in said), (line, said)
     assert "  - path 'a/b' stands in lines 2, 8; each file needs a path of its own." in said
     assert cli("download", "encode", m) == 2 and "8 problems" in capsys.readouterr().err and server.seen == []
 
 def test_a_zero_byte_in_a_manifest(tmp_path):
     for text in ("url,path\nhttps://e.org/x,a\0b\n", "url,path\nhttps://e.org/\0x,ab\n"):
-        with pytest.raises(InputError, match="control character|cannot be read|needs an address"): d.read_manifest(manifest(tmp_path, text), tmp_path)
+        with pytest.raises(InputError, match="control character|cannot be read|needs an address"):
+            d.read_manifest(manifest(tmp_path, text), tmp_path)
 
 def test_forms_of_a_manifest(server, tmp_path, hear, caplog):
-    text = f"path,url,checksum,bytes,note\r\na.bin,/f.bin,{md5(BODY).upper()},400000,x\r\nsub/b.bin,{server.url}f.bin,,,\r\n"
+    text = (f"path,url,checksum,bytes,note\r\na.bin,/f.bin,{md5(BODY).upper()},400000,x\r\nsub/b.bin,{server.url}f.bin,,,\r\n")
     assert d.download_manifest("encode", manifest(tmp_path, text), "", server.url, 2, QUICK) == tmp_path
     for p in ("a.bin", "sub/b.bin"): assert (tmp_path/p).read_bytes() == BODY
     assert "1 of 2 files have no bytes" in caplog.text and "1 of 2 files have no checksum" in caplog.text
-    assert d.read_manifest(manifest(tmp_path, text.replace(",", "\t")), tmp_path, server.url)[0] == d.Item(server.url + "f.bin", "a.bin", 400_000, "md5:" + md5(BODY))
+    assert d.read_manifest(manifest(tmp_path, text.replace(",", "\t")), tmp_path,
+                           server.url)[0] == d.Item(server.url + "f.bin", "a.bin", 400_000, "md5:" + md5(BODY))
 
-@pytest.mark.parametrize("text,message", [("url,bytes\nx,1\n", "no column 'path'"), ("url,path\n", "no files"), ("", "first line is empty")])
+@pytest.mark.parametrize("text,message", [("url,bytes\nx,1\n", "no column 'path'"), ("url,path\n", "no files"),
+                                          ("", "first line is empty")])
 def test_no_manifest(text, message, tmp_path):
     with pytest.raises(InputError, match=message): d.read_manifest(manifest(tmp_path, text), tmp_path)
 
@@ -497,18 +530,24 @@ def test_the_command_with_a_manifest(server, tmp_path, capsys, monkeypatch):
     m = manifest(tmp_path, f"url,path,bytes,checksum\n/f.bin,f.bin,400000,{sha256(BODY)}\n/no.bin,no.bin,,\n")
     assert cli("download", "geo", "--out", tmp_path/"g", m, "--base-url", server.url) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.endswith(f"chromexpress: {tmp_path/'g'}: 1 of 2 files are missing: no.bin (HTTP 404 Not Found). What is whole stays; "
+    assert out == "" and err.endswith(f"chromexpress: {tmp_path/'g'}: 1 of 2 files are missing: no.bin (HTTP 404 Not "
+                                      "Found). What is whole stays; "
                                       "run the same command again to go on.\n") and "Traceback" not in err
     server.files["/no.bin"] = b"now"
     assert cli("download", "geo", m, "--out", tmp_path/"g", "--base-url", server.url) == 0
     assert capsys.readouterr().out == f"{tmp_path/'g'}\n" and server.sent == {"/f.bin": 400_000, "/no.bin": 3}
 
 @pytest.mark.parametrize("args,message", [
-    (["nix"], "needs roadmap, or encode or geo and a manifest"), (["encode"], "needs one manifest"), (["geo", "a", "b"], "needs one manifest, not 2"),
-    (["roadmap"], "--cells: needs one or more"), (["roadmap", "m.csv"], "needs no manifest, but --cells"), (["encode", "m.csv", "--cells", "E003"], "belongs to"),
-    (["roadmap", "--cells", "E003", "--jobs", "0"], "--jobs 0: needs 1 or more"), (["roadmap", "--cells", "E003", "--tries", "0"], "--tries 0: needs 1"),
-    (["roadmap", "--cells", "E003", "--signal", "fc"], "--signal fc: is none of reads, pval"), (["roadmap", "--cells", "K562"], "did you mean E123 (K562 leukemia)?"),
-    (["roadmap", "--cells", "E003", "--marks", "H3K4me4"], "no such assay; did you mean"), (["roadmap", "--cells", "E001", "--marks", "DNase"], "not measured in E001"),
+    (["nix"], "needs roadmap, or encode or geo and a manifest"), (["encode"], "needs one manifest"),
+    (["geo", "a", "b"], "needs one manifest, not 2"),
+    (["roadmap"], "--cells: needs one or more"), (["roadmap", "m.csv"], "needs no manifest, but --cells"),
+    (["encode", "m.csv", "--cells", "E003"], "belongs to"),
+    (["roadmap", "--cells", "E003", "--jobs", "0"], "--jobs 0: needs 1 or more"),
+    (["roadmap", "--cells", "E003", "--tries", "0"], "--tries 0: needs 1"),
+    (["roadmap", "--cells", "E003", "--signal", "fc"], "--signal fc: is none of reads, pval"),
+    (["roadmap", "--cells", "K562"], "did you mean E123 (K562 leukemia)?"),
+    (["roadmap", "--cells", "E003", "--marks", "H3K4me4"], "no such assay; did you mean"),
+    (["roadmap", "--cells", "E001", "--marks", "DNase"], "not measured in E001"),
     (["roadmap", "--cells", "E003", "--base-url", "ftp://e.org"], "needs an address that begins with https://")])
 def test_wrong_words(args, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -524,18 +563,21 @@ def roadmap(server): # the published places
     server.files = {f"/{data}byDataType/rna/expression/57epigenomes.RPKM.pc.gz": matrix}
     for c in ("E001", "E003", "E116"):
         for m in r.ASSAYS:
-            server.files[f"/{data}byFileType/alignments/consolidated/{c}-{m}.tagAlign.gz"] = gzip.compress(b"chr1\t0\t36\tN\t1000\t+\n")
+            server.files[f"/{data}byFileType/alignments/consolidated/{c}-{m}.tagAlign.gz"] = gzip.compress(
+                b"chr1\t0\t36\tN\t1000\t+\n")
     return server
 
 def test_a_study_out_of_roadmap(roadmap, tmp_path, capsys):
     out = tmp_path/"r"
-    assert cli("download", "roadmap", "--cells", "E003,E116", "--marks", "all", "--out", out, "--base-url", roadmap.url) == 0
+    assert cli("download", "roadmap", "--cells", "E003,E116", "--marks", "all", "--out", out, "--base-url",
+               roadmap.url) == 0
     printed, err = capsys.readouterr()
     assert printed == f"{out/'study.toml'}\n" and "genes.tsv, which was NOT downloaded" in err
     text = (out/"study.toml").read_text()
     s = tomllib.loads(text)
     marks = ["H3K4me1", "H3K4me3", "H3K9me3", "H3K27me3", "H3K36me3", "H3K27ac", "H3K9ac"]
-    assert s["tracks"] == {c: {m: f"{c}-{m}.tagAlign.gz" for m in marks} for c in ("E003", "E116")} and s["assembly"] == "hg19"
+    assert s["tracks"] == {c: {m: f"{c}-{m}.tagAlign.gz" for m in marks} for c in ("E003", "E116")}
+    assert s["assembly"] == "hg19"
     assert "The gene table was NOT downloaded" in text and len(roadmap.seen) == 15
     problems = Problems()
     parse_study(out/"study.toml", problems)
@@ -544,32 +586,39 @@ def test_a_study_out_of_roadmap(roadmap, tmp_path, capsys):
     problems = Problems()
     study = parse_study(out/"study.toml", problems)
     problems.check()
-    assert study.expression[["cell", "gene_id", "value"]].values.tolist() == [["E003", "ENSG1", 2.], ["E003", "ENSG2", 5.], ["E116", "ENSG1", 3.], ["E116", "ENSG2", 6.]]
+    assert study.expression[["cell", "gene_id", "value"]].values.tolist() == [["E003", "ENSG1", 2.],
+        ["E003", "ENSG2", 5.], ["E116", "ENSG1", 3.], ["E116", "ENSG2", 6.]]
     (out/"study.toml").write_text("# mine\n")
-    assert cli("download", "roadmap", "--cells", "E003", "--marks", "H3K4me3,DNase", "--out", out, "--base-url", roadmap.url) == 0
+    assert cli("download", "roadmap", "--cells", "E003", "--marks", "H3K4me3,DNase", "--out", out, "--base-url",
+               roadmap.url) == 0
     assert (out/"study.toml").read_text() == "# mine\n" and "left as it is" in capsys.readouterr().err
-    assert [p for p, _ in roadmap.seen[15:]] == ["/roadmap/data/byFileType/alignments/consolidated/E003-DNase.tagAlign.gz"]
+    assert [p
+        for p, _ in roadmap.seen[15:]] == ["/roadmap/data/byFileType/alignments/consolidated/E003-DNase.tagAlign.gz"]
 
 def test_no_study_of_half_a_download(roadmap, tmp_path, capsys):
     del roadmap.files["/roadmap/data/byFileType/alignments/consolidated/E003-H2A.Z.tagAlign.gz"]
-    assert cli("download", "roadmap", "--cells", "E003", "--marks", "H2A.Z,H3K4me3", "--out", tmp_path, "--base-url", roadmap.url) == 2
+    assert cli("download", "roadmap", "--cells", "E003", "--marks", "H2A.Z,H3K4me3", "--out", tmp_path, "--base-url",
+               roadmap.url) == 2
     assert "1 of 3 files are missing: E003-H2A.Z.tagAlign.gz (HTTP 404 Not Found)" in capsys.readouterr().err
     assert sorted(files(tmp_path)) == ["57epigenomes.RPKM.pc.gz", "E003-H3K4me3.tagAlign.gz", "downloads.json"]
 
 def test_cells_without_rna(roadmap, tmp_path, hear, caplog):
     r.download_roadmap(tmp_path/"both", "E001,E003", "H3K4me3", base=roadmap.url, patience=QUICK)
     s = tomllib.loads((tmp_path/"both"/"study.toml").read_text())
-    assert list(s["tracks"]) == ["E003"] == list(s["expression"]["cells"]) and "no RNA for E001" in caplog.text.replace("'", "")
+    assert list(s["tracks"]) == ["E003"] == list(s["expression"]["cells"])
+    assert "no RNA for E001" in caplog.text.replace("'", "")
     assert '# [tracks.E001]' in (tmp_path/"both"/"study.toml").read_text()
     r.download_roadmap(tmp_path/"alone", "E001", "H3K4me3", base=roadmap.url, patience=QUICK)
     s = tomllib.loads((tmp_path/"alone"/"study.toml").read_text())
-    assert s["tracks"] == {"E001": {"H3K4me3": "E001-H3K4me3.tagAlign.gz"}} and "expression" not in s and "grid" not in s
+    assert s["tracks"] == {"E001": {"H3K4me3": "E001-H3K4me3.tagAlign.gz"}} and "expression" not in s
+    assert "grid" not in s
 
 def test_places_at_the_source():
     at = [i.url for i in r.roadmap_items({"E003": ["H3K4me3"]}, "pval")]
     assert at == ["https://egg2.wustl.edu/roadmap/data/byDataType/rna/expression/57epigenomes.RPKM.pc.gz",
                   "https://egg2.wustl.edu/roadmap/data/byFileType/signal/consolidated/macs2signal/pval/E003-H3K4me3.pval.signal.bigwig"]
-    assert r.roadmap_items({"E003": ["DNase"]})[1].url.endswith("/roadmap/data/byFileType/alignments/consolidated/E003-DNase.tagAlign.gz")
+    assert r.roadmap_items({"E003": ["DNase"]})[1].url.endswith(
+        "/roadmap/data/byFileType/alignments/consolidated/E003-DNase.tagAlign.gz")
 
 def test_cells_with_rna_are_those_of_the_real_matrix(data):
     with gzip.open(data/"roadmap_rpkm.tsv.gz", "rt") as f: assert f.readline().split()[1:] == r.WITH_RNA
@@ -580,10 +629,12 @@ def test_pauses_grow_differ_and_are_the_same_every_time():
     p = d.Patience(pause=1, longest=60)
     for k in range(1, 12):
         a, b = p.wait("a", k), p.wait("b", k)
-        assert min(60, 2**(k - 1))/2 <= a <= min(60, 2**(k - 1)) and a != b and a == d.Patience(pause=1, longest=60).wait("a", k)
+        assert min(60, 2**(k - 1))/2 <= a <= min(60, 2**(k - 1)) and a != b
+        assert a == d.Patience(pause=1, longest=60).wait("a", k)
 
 def test_the_proxy_of_the_environment_is_used_for_real_hosts(server, tmp_path, monkeypatch):
-    server.files["http://e.org/f.bin"] = BODY                                             # a proxy is asked for the whole address
+    # a proxy is asked for the whole address
+    server.files["http://e.org/f.bin"] = BODY
     monkeypatch.setenv("http_proxy", server.url); monkeypatch.delenv("no_proxy"); monkeypatch.delenv("NO_PROXY")
     get(server, tmp_path, d.Item("http://e.org/f.bin", "f.bin"))
     whole(tmp_path)

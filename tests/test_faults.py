@@ -1,9 +1,11 @@
-"What goes wrong in the night: killed processes and changed inputs; and what a wrong input says, in one line, with exit status 2."
+"""What goes wrong in the night: killed processes and changed inputs; and what a wrong input says, in one line, with
+exit status 2."""
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
 from chromexpress.units import state
-from toy import MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of, write_study
+from toy import (MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of,
+                 write_study)
 
 TABLES = ("predictions.csv", "metrics.csv", "comparisons.csv")
 RIDGE = '[models.ridge]\nmarks = ["each", "all"]\n'
@@ -33,14 +35,17 @@ def test_killed_while_preparing(tmp_path):
     wait_for(p, marker.exists)
     kill(p)
     left = not_current(path)
-    assert {"bin:cellB:H3K27ac"} <= {i for i in left if i.startswith("bin:")} <= {"bin:cellB:H3K4me3", "bin:cellB:H3K27ac"}
+    assert {"bin:cellB:H3K27ac"} <= {i for i in left if i.startswith("bin:")} <= {"bin:cellB:H3K4me3",
+        "bin:cellB:H3K27ac"}
     before = times(path.parent/"results"/"tracks"/"cellA")
     r = command("prepare", path, "--jobs", "1")
     assert r.returncode == 0 and "0 to do" not in r.stderr
-    assert times(path.parent/"results"/"tracks"/"cellA") == before                    # nothing that was finished is done again
+    # nothing that was finished is done again
+    assert times(path.parent/"results"/"tracks"/"cellA") == before
     assert not [i for i in not_current(path) if i.startswith("bin:")]
     assert tables(finish(path)) == tables(finish(other))
-    a, b = [{k: v for k, v in files(p.parent/"results"/"tracks").items() if k.endswith(".npy")} for p in (path, other)]
+    a, b = [{k: v for k, v in files(p.parent/"results"/"tracks").items() if k.endswith(".npy")}
+            for p in (path, other)]
     assert a == b and len(a) == 8
 
 EVERY_FILE = """
@@ -64,14 +69,16 @@ while dead:
 print(n - 1)
 """
 def test_killed_before_any_of_its_files(tmp_path):
-    "Binning, a run, the tables: a process that is killed before any one of its files is in place is taken up to the same results."
+    """Binning, a run, the tables: a process that is killed before any one of its files is in place is taken up to
+    the same results."""
     path = write_study(tmp_path/"study", models='["ridge"]', tables="", folds='["1"]')
     text = path.read_text()
     text = text.replace('cellB = "cellB"\n', "").replace('H3K27ac = "cellA-H3K27ac.bedGraph"\n', "", 1)
     path.write_text(text.replace(text[text.index("[tracks.cellB]"):text.index("[grid]")], ""))
     out, err = (p := python(EVERY_FILE, path, tmp_path)).communicate(timeout=300)
     assert p.returncode == 0, err
-    assert int(out) >= 3 + 4 + 4        # array, sidecar, marker; model, predictions, run.json, marker; three tables and their marker
+    # array, sidecar, marker; model, predictions, run.json, marker; three tables and their marker
+    assert int(out) >= 3 + 4 + 4
 
 TRAIN = """
 import sys, torch
@@ -105,7 +112,9 @@ def test_killed_while_training(model, tmp_path):
     a, b = [pd.read_csv(f/"history.csv").drop(columns="seconds") for f in (folder, whole)]
     pd.testing.assert_frame_equal(a, b, check_exact=True)
     assert a.epoch.tolist() == [1, 2, 3, 4, 5]
-    for x, y in zip(*[torch.load(f/"model.pt", weights_only=True)["net"].values() for f in (folder, whole)]): assert torch.equal(x, y)
+    a, b = [torch.load(f/"model.pt", weights_only=True)["net"] for f in (folder, whole)]
+    assert a and list(a) == list(b)
+    for k in a: assert torch.equal(a[k], b[k]), k
     made = times(folder)
     assert cli("run", path, "--only", run, "--device", "cpu") == 0 and times(folder) == made
 
@@ -115,8 +124,10 @@ FINISH = "import sys; from pathlib import Path; from toy import finish; finish(P
 
 @pytest.fixture(scope="module")
 def pooled(tmp_path_factory):
-    "A study; the same, killed when its first worker began to start, and run again; whether the workers ended with their parent."
-    one = write_study(tmp_path_factory.mktemp("pooled")/"one", folds='["1"]', tables="[models.promoter_cnn]\nepochs = 2\n")
+    """A study; the same, killed when its first worker began to start, and run again; whether the workers ended with
+    their parent."""
+    one = write_study(tmp_path_factory.mktemp("pooled")/"one", folds='["1"]',
+                      tables="[models.promoter_cnn]\nepochs = 2\n")
     two = copy(one, one.parents[1]/"two")
     p = python(FINISH, two, PYTHONHASHSEED="1")
     wait_for(p, lambda: len(processes(p.pid)) > 2)         # itself, the tracker of multiprocessing, a worker
@@ -147,7 +158,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="lo
 
 @needs_proc
 def test_any_hash_seed_and_any_number_of_jobs(pooled):
-    "Two workers that hash strings their own way, killed and started again, and this one process come to the same bytes."
+    """Two workers that hash strings their own way, killed and started again, and this one process come to the same
+    bytes."""
     one, two, _ = pooled
     assert tables(two) == tables(one)
     assert (one/"predictions.csv").read_bytes().count(b"\n") == 1 + 4*240                # two cells, two models
@@ -176,9 +188,12 @@ def importing(session): # whether one of its workers has begun to load libraries
 @pytest.mark.parametrize("when,send", [("starting", os.killpg), ("working", os.killpg), ("working", os.kill)],
                          ids=["while-workers-start", "while-they-work", "this-process-alone"])
 def test_ctrl_c_with_several_jobs_is_one_line(when, send, tmp_path):
-    "Sent to the terminal's processes or to the first alone: status 130, no traceback of any, no worker left, and no wait for a unit."
-    path = write_study(tmp_path, models='["promoter_cnn"]', tables="[models.promoter_cnn]\nepochs = 1000000\npatience = 1000000\n")
-    binned = [f/"bin.unit.json" for c in ("cellA", "cellB") for f in ((tmp_path/"results"/"tracks"/c/m) for m in ("H3K4me3", "H3K27ac"))]
+    """Sent to the terminal's processes or to the first alone: status 130, no traceback of any, no worker left, and
+    no wait for a unit."""
+    path = write_study(tmp_path, models='["promoter_cnn"]',
+                       tables="[models.promoter_cnn]\nepochs = 1000000\npatience = 1000000\n")
+    binned = [f/"bin.unit.json" for c in ("cellA", "cellB")
+              for f in ((tmp_path/"results"/"tracks"/c/m) for m in ("H3K4me3", "H3K27ac"))]
     p = python(CTRL_C, path)
     try:
         wait_for(p, lambda: importing(p.pid) if when == "starting" else all(b.exists() for b in binned))
@@ -253,10 +268,13 @@ CHANGES = dict(
            {"bin:cellB:H3K4me3"} | among(RUN, "cellB", "H3K4me3")),
     label=(one_label, among(RUN, "cellA")),
     ridge_option=(option("ridge", "alphas = [0.5]"), among(RUN, "ridge")),
-    narrower=(option("ridge", "window = 4000"), among(RUN, "ridge")),                  # cut out of the store that is there
-    wider=(option("ridge", "window = 8000"), BIN | among(RUN, "ridge")),               # another store; the network sees what it saw
+    # cut out of the store that is there
+    narrower=(option("ridge", "window = 4000"), among(RUN, "ridge")),
+    # another store; the network sees what it saw
+    wider=(option("ridge", "window = 8000"), BIN | among(RUN, "ridge")),
     network_option=(option("promoter_cnn", "lr = 0.01"), among(RUN, "promoter_cnn")),
-    fold=(edit("study.toml", 'folds = ["1", "2"]', 'folds = ["1", "2", "3"]'), {i.replace(":2:0", ":3:0") for i in among(RUN, ":2:0")}),
+    fold=(edit("study.toml", 'folds = ["1", "2"]', 'folds = ["1", "2", "3"]'),
+          {i.replace(":2:0", ":3:0") for i in among(RUN, ":2:0")}),
     seed=(option("ridge", "seeds = [0, 5]"), {i[:-1] + "5" for i in among(RUN, "ridge")}),
     name=(edit("study.toml", 'name = "toy"', 'name = "other"'), RUN),                  # it stands in their tables
     gene=(one_gene_more, BIN | RUN),
@@ -268,7 +286,8 @@ def test_a_change_leaves_what_does_not_depend_on_it(name, finished, tmp_path):
     change(path.parent)
     assert not_current(path) == again
 
-@pytest.mark.parametrize("name", ["touched", "one_value", "ridge_option", "network_option", "narrower", "seed", "lost_file"])
+@pytest.mark.parametrize("name",
+                         ["touched", "one_value", "ridge_option", "network_option", "narrower", "seed", "lost_file"])
 def test_a_change_redoes_what_depends_on_it(name, finished, tmp_path):
     (change, again), path = CHANGES[name], copy(finished, tmp_path/"study")
     marked = lambda: {i: u.marker.stat().st_mtime_ns for i, u in units_of(path).items() if u.marker.exists()}
@@ -331,7 +350,8 @@ def nothing(folder): pass
 
 FAULTS = dict( # what is changed, the command and its further arguments, what the last line says
     truncated_bigwig=(cut("cellA-H3K4me3.bigWig", .8), ["prepare"], r"cellA-H3K4me3\.bigWig: the file is truncated"),
-    missing_track=(lost("cellB-H3K4me3.bedGraph"), ["units"], r"\[tracks.cellB\] H3K4me3: no file .*cellB-H3K4me3\.bedGraph"),
+    missing_track=(lost("cellB-H3K4me3.bedGraph"), ["units"],
+                   r"\[tracks.cellB\] H3K4me3: no file .*cellB-H3K4me3\.bedGraph"),
     duplicate_genes=(edit("genes.tsv", "\ng007\t", "\ng008\t"), ["units"],
                      r"genes\.tsv: gene ids that stand there more than once: 'g008' \(line 9\), 'g008' \(line 10\)"),
     unknown_chromosome=(edit("genes.tsv", "\tchr7\t", "\tchr77\t", 1), ["units"],
@@ -345,14 +365,17 @@ FAULTS = dict( # what is changed, the command and its further arguments, what th
 
 MORE = dict(
     damaged_gz=(gz, ["prepare"], r"a\.bedGraph\.gz: the gzip stream ends early or is damaged"),
-    wrong_row=(edit("cellB-H3K27ac.bedGraph", "\t", "\tx", 1), ["prepare"], r"cellB-H3K27ac\.bedGraph, line 1: needs 0 ≤ start < end"),
+    wrong_row=(edit("cellB-H3K27ac.bedGraph", "\t", "\tx", 1), ["prepare"],
+               r"cellB-H3K27ac\.bedGraph, line 1: needs 0 ≤ start < end"),
     silent_track=(silence, ["prepare"], r"cellB-H3K4me3\.bedGraph: no signal in any of 480 windows"),
     text_in_expression=(edit("rpkm.tsv", "\ng005\t", "\ng005\tmuch"), ["units"],
                         r"rpkm\.tsv: column 'cellA' is not a number: 'much.*' \(line 7\)"),
     misspelt_option=(option("ridge", "windw = 4000"), ["units"],
                      r"\[models.ridge\] windw: ridge has no such option; did you mean 'window'\?"),
-    misspelt_model=(edit("study.toml", "ridge", "rigde", 2), ["units"], r"'rigde' is not a model; did you mean 'ridge'\?"),
-    misspelt_mark=(edit("study.toml", '"each"', '"H3K4me"'), ["units"], r"'H3K4me' is no assay of this study; did you mean 'H3K4me3'\?"),
+    misspelt_model=(edit("study.toml", "ridge", "rigde", 2), ["units"],
+                    r"'rigde' is not a model; did you mean 'ridge'\?"),
+    misspelt_mark=(edit("study.toml", '"each"', '"H3K4me"'), ["units"],
+                   r"'H3K4me' is no assay of this study; did you mean 'H3K4me3'\?"),
     unknown_fold=(edit("study.toml", '["1", "2"]', '["1", "7"]'), ["units"], r"no fold '7'; known: 1, 2, 3, 4"),
     not_toml=(edit("study.toml", "[grid]", "[grid"), ["units"], r"study\.toml: not valid TOML: .*line"),
     wrong_column=(edit("study.toml", 'cellA = "cellA"', 'cellA = "cellX"'), ["units"],
@@ -360,16 +383,21 @@ MORE = dict(
     no_study=(lost("study.toml"), ["units"], r"study\.toml: no such study file"),
     study_below_a_file=(nothing, ["units", "genes.tsv/study.toml"], r"genes\.tsv/study\.toml"),
     template_below_a_file=(nothing, ["new-study", "genes.tsv/study.toml"], r"genes\.tsv"),
-    models_in_a_list=(edit("study.toml", 'models = ["ridge"]', 'models = ["ridge", ["ridge"]]'), ["units"], r"\[grid\] models"),
-    fold_that_is_text=(edit("study.toml", "[grid]", '[splits]\nscheme = "explicit"\nfolds = ["1"]\n[grid]'), ["units"], r"fold"),
+    models_in_a_list=(edit("study.toml", 'models = ["ridge"]', 'models = ["ridge", ["ridge"]]'), ["units"],
+                      r"\[grid\] models"),
+    fold_that_is_text=(edit("study.toml", "[grid]", '[splits]\nscheme = "explicit"\nfolds = ["1"]\n[grid]'),
+                       ["units"], r"fold"),
     penalty_that_is_a_list=(option("ridge", "alphas = [[1], 2]"), ["units"], r"\[models.ridge\] alphas"),
     window_of_nothing=(option("ridge", "window = 0"), ["units"], r"\[models.ridge\] window = 0"),
     folder_as_a_track=(is_a_folder, ["prepare"], r"cellA-H3K27ac\.bedGraph"),
     missing_gene_table=(lost("genes.tsv"), ["units"], r"genes\.tsv"),
     missing_expression_table=(lost("rpkm.tsv"), ["units"], r"rpkm\.tsv"),
-    unknown_kind=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "cram"}'), ["units"], r"kind"),
-    no_bam=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "bam"}'), ["units"], r"not a BAM file"),
-    unknown_scale=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", scale = "lin"}'), ["units"], r"scale"))
+    unknown_kind=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "cram"}'),
+                  ["units"], r"kind"),
+    no_bam=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", kind = "bam"}'), ["units"],
+            r"not a BAM file"),
+    unknown_scale=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", scale = "lin"}'),
+                   ["units"], r"scale"))
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_wrong_input_is_one_line_and_status_2(name, good, tmp_path):
@@ -382,7 +410,8 @@ def test_a_wrong_input_is_one_line_and_status_2(name, good, tmp_path):
 
 def only_complaint(err): # the last line of stderr, if nothing else in it is one
     *before, last = err.strip().splitlines()
-    assert not [l for l in before if not re.match(r"(INFO|WARNING) |chromexpress: 1 of [0-9]+ units failed:$", l)], err
+    assert not [l for l in before if not re.match(r"(INFO|WARNING) |chromexpress: 1 of [0-9]+ units "
+                                                  r"failed:$", l)], err
     return last
 
 @pytest.mark.parametrize("name", MORE)
@@ -421,11 +450,13 @@ def test_the_hg38_file_among_hg19_files(good, data, tmp_path, capsys):
     genes[genes.chrom == "chr9"].to_csv(path.parent/"genes.tsv", sep="\t", index=False)
     assert cli("prepare", path) == 2
     complaint = only_complaint(capsys.readouterr().err)
-    assert "H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like hg38" in complaint
+    assert ("H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like "
+            "hg38" in complaint)
 
 def test_all_problems_come_at_once(good, tmp_path, capsys):
     path = copy(good, tmp_path/"study")
-    for name in ("missing_track", "duplicate_genes", "unknown_chromosome", "misspelt_key"): FAULTS[name][0](path.parent)
+    for name in ("missing_track", "duplicate_genes", "unknown_chromosome", "misspelt_key"):
+        FAULTS[name][0](path.parent)
     MORE["misspelt_option"][0](path.parent)
     edit("study.toml", 'folds = ["1", "2"]', "folds = 7")(path.parent)
     assert cli("prepare", path) == 2

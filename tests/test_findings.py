@@ -3,17 +3,22 @@ import numpy as np, pandas as pd, pytest
 from chromexpress.core import InputError, Problems
 from chromexpress.evaluate import adjust, compare_columns, read_table
 from chromexpress.study import parse_study
-from chromexpress.findings import (TABLES, bins_of, by_group, calibrate, calibration, compare_models, example_findings, gains, headline, letters,
-                                   line_and_means, networks_of, number, q_value, ranking, ranking_sentence, reference_of, turned, write_findings)
+from chromexpress.findings import (TABLES, bins_of, by_group, calibrate, calibration, compare_models,
+                                   example_findings, gains, headline, letters,
+                                   line_and_means, networks_of, number, q_value, ranking, ranking_sentence,
+                                   reference_of, turned, write_findings)
 
 def scores(**r): # one row of metrics a mark, of one model in one cell
-    rows = [dict(study="s", model="ridge", config="c", trained_on="A", cell="A", marks=m, fold="all", seed=0, n=100, pearson=v, pearson_low=v - .1,
+    rows = [dict(study="s", model="ridge", config="c", trained_on="A", cell="A", marks=m, fold="all", seed=0, n=100,
+                 pearson=v, pearson_low=v - .1,
                  pearson_high=v + .1, pearson_block_low=v - .2, pearson_block_high=v + .2) for m, v in r.items()]
     return pd.DataFrame(rows)
 
 def pair(a, b, q, delta=.1, kind="marks", cell="A", models=("ridge", "ridge"), low=None):
-    row = dict.fromkeys(compare_columns, np.nan) | dict(kind=kind, study="s", trained_on=cell, cell=cell, model_a=models[0], config_a="c", marks_a=a,
-        model_b=models[1], config_b="c", marks_b=b, n=100, r_a=.5 + delta, r_b=.5, delta=delta, low=delta - .05, high=delta + .07, p=q, q=q,
+    row = dict.fromkeys(compare_columns, np.nan) | dict(kind=kind, study="s", trained_on=cell, cell=cell,
+                                                        model_a=models[0], config_a="c", marks_a=a,
+        model_b=models[1], config_b="c", marks_b=b, n=100, r_a=.5 + delta, r_b=.5, delta=delta, low=delta - .05,
+        high=delta + .07, p=q, q=q,
         block_low=delta - .2, block_high=delta + .3)
     return row
 
@@ -22,7 +27,8 @@ def table(*rows): return pd.DataFrame(list(rows), columns=compare_columns)
 # Benjamini and Hochberg
 
 def test_q_values_by_hand():
-    "p = .01, .02, .03, .5 of four tests: .04, .04, .04, .5; another kind is a family of its own; an empty p is no test."
+    """p = .01, .02, .03, .5 of four tests: .04, .04, .04, .5; another kind is a family of its own; an empty p is no
+    test."""
     p = [.01, .5, .03, .02, np.nan]
     given = table(*(pair("a", "b", v) for v in p), pair("a", "a", .04, kind="models"))
     assert np.allclose(adjust(given).q, [.04, .5, .04, .04, np.nan, .04], equal_nan=True)
@@ -34,7 +40,8 @@ def test_letters_of_a_chain():
     assert letters(list("ABCD"), [("A", "C"), ("A", "D"), ("B", "D")]) == dict(A="a", B="ab", C="bc", D="c")
 
 def test_letters_of_all_and_none():
-    assert letters(list("ABC"), []) == dict(A="a", B="a", C="a") and letters([], []) == {} and letters(["A"], []) == dict(A="a")
+    assert letters(list("ABC"), []) == dict(A="a", B="a", C="a") and letters([], []) == {}
+    assert letters(["A"], []) == dict(A="a")
     assert letters(list("ABC"), [("A", "B"), ("A", "C"), ("B", "C")]) == dict(A="a", B="b", C="c")
 
 def test_letters_do_not_depend_on_the_order_of_pairs():
@@ -57,13 +64,15 @@ def test_ranking_with_ties():
     assert list(r.marks) == ["K4me3", "K27ac", "K9me3"] and list(r["rank"]) == [1, 2, 3] and set(r.best) == {"K4me3"}
     assert list(r.tied) == [True, True, False] and list(r.letters) == ["a", "a", "b"]
     assert np.allclose(r.lead, [np.nan, .02, .12], equal_nan=True) and np.allclose(r.lead_low[1:], [-.05, .07])
-    assert ranking_sentence(r) == "K4me3 predicts best (r .70, 95 % interval .60 to .80); K27ac (r .68, q = .2) is not distinguishable from it."
+    assert (ranking_sentence(r) == "K4me3 predicts best (r .70, 95 % interval .60 to .80); K27ac (r .68, q = .2) is "
+                                   "not distinguishable from it.")
     assert headline(r) == "ridge: " + ranking_sentence(r)
 
 def test_a_clear_winner_and_many_ties():
     clear = ranking(scores(A=.8, B=.5), table(pair("A", "B", .0003)))
     assert ranking_sentence(clear).endswith("every other mark predicts worse, B (r .50, q = .0003) the closest.")
-    close = ranking(scores(A=.8, B=.79, C=.78, D=.77, E=.76), table())          # nothing was compared: nothing is told apart
+    # nothing was compared: nothing is told apart
+    close = ranking(scores(A=.8, B=.79, C=.78, D=.77, E=.76), table())
     assert close.tied.all() and set(close.letters) == {"a"}
     assert ranking_sentence(close).endswith("4 others are not distinguishable from it, B (r .79) the closest.")
 
@@ -92,15 +101,19 @@ def test_the_reference_is_the_best_baseline():
     m, c = models_table()
     f = compare_models(m, c, ["cnn"]).set_index(["cell", "model"])
     assert set(f.reference) == {"boosting"} and np.isnan(f.delta["A", "boosting"])
-    assert np.isclose(f.delta["A", "cnn"], .05) and np.isclose(f.delta_low["A", "cnn"], -.02) and np.isclose(f.delta["B", "ridge"], -.05)
-    assert reference_of(f.reset_index(), ["boosting", "cnn", "ridge"]) == ("ridge", "c")          # all are networks: the lowest
+    assert np.isclose(f.delta["A", "cnn"], .05) and np.isclose(f.delta_low["A", "cnn"], -.02)
+    assert np.isclose(f.delta["B", "ridge"], -.05)
+    # all are networks: the lowest
+    assert reference_of(f.reset_index(), ["boosting", "cnn", "ridge"]) == ("ridge", "c")
     assert compare_models(m[m.model == "cnn"], c, []).empty
 
 def test_gains_are_network_minus_baseline():
     _, c = models_table()
     g = gains(c, ["cnn"])
-    assert list(zip(g.cell, g.baseline)) == [("A", "boosting"), ("A", "ridge"), ("B", "boosting"), ("B", "ridge")] and set(g.model) == {"cnn"}
-    assert np.allclose(g.delta, [.05, .1, .05, .1]) and np.allclose(g.low[:2], [-.02, .05]) and np.allclose(g.high[:2], [.1, .17])
+    assert list(zip(g.cell, g.baseline)) == [("A", "boosting"), ("A", "ridge"), ("B", "boosting"), ("B", "ridge")]
+    assert set(g.model) == {"cnn"}
+    assert np.allclose(g.delta, [.05, .1, .05, .1]) and np.allclose(g.low[:2], [-.02, .05])
+    assert np.allclose(g.high[:2], [.1, .17])
     assert gains(c, []).empty and gains(c, ["boosting", "cnn", "ridge"]).empty
     assert networks_of(None) == [] and networks_of(pd.DataFrame(dict(model=["b", "a", "b"]))) == ["a", "b"]
 
@@ -109,7 +122,8 @@ def test_gains_are_network_minus_baseline():
 def test_groups_of_cells():
     m = pd.concat([scores(K=r).assign(cell=c, trained_on=c) for c, r in dict(A=.2, B=.4, C=.9, D=np.nan).items()])
     g = by_group(m, dict(tissue=["C"], ESC=["A", "B"]))
-    assert list(zip(g.cell, g.group, g.cells)) == [("C", "tissue", 1), ("A", "ESC", 2), ("B", "ESC", 2), ("D", "other", 0)]
+    assert list(zip(g.cell, g.group, g.cells)) == [("C", "tissue", 1), ("A", "ESC", 2), ("B", "ESC", 2),
+                                                   ("D", "other", 0)]
     assert np.allclose(g.group_mean, [.9, .3, .3, np.nan], equal_nan=True)
     assert np.allclose(by_group(m, {}).group_mean, .5) and set(by_group(m, {}).group) == {"all cells"}
 
@@ -118,16 +132,21 @@ def test_groups_of_cells():
 def test_bins_hold_ties_together():
     assert list(bins_of(np.array([5., 1, 4, 2, 3, 6]), 3, 2)) == [2, 0, 1, 0, 1, 2]
     assert list(bins_of(np.array([0., 0, 0, 0, 0, 1, 2, 3]), 4, 2)) == [0, 0, 0, 0, 0, 1, 2, 2]
-    assert np.bincount(bins_of(np.arange(25.))).tolist() == [13, 12]                              # ten genes a bin or more
+    # ten genes a bin or more
+    assert np.bincount(bins_of(np.arange(25.))).tolist() == [13, 12]
 
 def test_calibration_by_hand():
-    "Predictions 0 … 19, observed 1 + 2 · prediction: slope 2, intercept 1, bins of ten with means 4.5 → 10 and 14.5 → 30."
+    """Predictions 0 … 19, observed 1 + 2 · prediction: slope 2, intercept 1, bins of ten with means 4.5 → 10 and
+    14.5 → 30."""
     x = np.arange(20.)
     f, = calibrate(1 + 2 * x, x[:, None], np.repeat(np.arange(5), 4), 200, "t")
-    assert list(f.n) == [10, 10] and list(f.predicted) == [4.5, 14.5] and np.allclose(f.observed, [10, 30]) and list(f.genes) == [20, 20]
-    assert np.allclose(f[["slope", "slope_low", "slope_high", "slope_block_low", "slope_block_high"]], 2) and np.allclose(f.intercept_high, 1)
+    assert list(f.n) == [10, 10] and list(f.predicted) == [4.5, 14.5] and np.allclose(f.observed, [10, 30])
+    assert list(f.genes) == [20, 20]
+    assert np.allclose(f[["slope", "slope_low", "slope_high", "slope_block_low", "slope_block_high"]], 2)
+    assert np.allclose(f.intercept_high, 1)
     assert (f.low < f.observed).all() and (f.high > f.observed).all()
-    few, = calibrate(1 + 2 * x, x[:, None], np.repeat(np.arange(2), 10), 50, "t")                  # two chromosomes have no interval
+    # two chromosomes have no interval
+    few, = calibrate(1 + 2 * x, x[:, None], np.repeat(np.arange(2), 10), 50, "t")
     assert few.block_low.isna().all() and few.slope_block_low.isna().all() and few.slope_low.notna().all()
     sums = np.array([[4, 10, 20, 30, 61, 2, 2, 5, 15.]])            # Σ1, Σx, Σy, Σx², Σxy; genes and Σy of two bins
     assert np.allclose(line_and_means(sums), [[2.2, -.5, 2.5, 7.5]])
@@ -140,10 +159,12 @@ def test_runs_of_a_cell_do_not_depend_on_each_other():
 
 def test_calibration_uses_blind_genes_only():
     base = dict(study="s", model="m", config="c", trained_on="A", cell="A", marks="K", fold="1", seed=0)
-    p = pd.DataFrame([dict(base, split=s, gene_id=f"g{i:02}", y_true=float(i), y_pred=float(i)) for i, s in enumerate(["train"] * 5 + ["test"] * 7)])
+    p = pd.DataFrame([dict(base, split=s, gene_id=f"g{i:02}", y_true=float(i), y_pred=float(i))
+                      for i, s in enumerate(["train"] * 5 + ["test"] * 7)])
     f = calibration(p, pd.Series("chr1", [f"g{i:02}" for i in range(12)]))
     assert len(f) == 1 and f.n[0] == 7 and f.observed[0] == 8
-    with pytest.raises(InputError, match="no labelled test gene"): calibration(p[p.split == "train"], pd.Series(dtype=str))
+    with pytest.raises(InputError, match="no labelled test gene"):
+        calibration(p[p.split == "train"], pd.Series(dtype=str))
 
 # files
 
@@ -161,11 +182,13 @@ def test_five_tables_are_written_and_read_again(tmp_path):
 # groups in the study file
 
 def test_groups_of_a_study_are_checked(tmp_path):
-    (tmp_path/"study.toml").write_text('name = "s"\nassembly = "hg19"\n[tracks.H1]\nK4 = "no.bigWig"\n[tracks.H9]\nK4 = "no.bigWig"\n'
+    (tmp_path/"study.toml").write_text('name = "s"\nassembly = "hg19"\n[tracks.H1]\nK4 = '
+                                       '"no.bigWig"\n[tracks.H9]\nK4 = "no.bigWig"\n'
                                        '[groups]\nESC = ["H1", "H9"]\nother = ["H1", "h9x"]\nliver = "H9"\n')
     problems = Problems("study.toml")
     study = parse_study(tmp_path/"study.toml", problems)
     found = [p for p in problems.found if p.startswith("[groups]")]
-    assert found[0].startswith("[groups] other: H1 is listed in 'ESC' already") and found[1].startswith("[groups] other: there is no [tracks.h9x]")
+    assert found[0].startswith("[groups] other: H1 is listed in 'ESC' already")
+    assert found[1].startswith("[groups] other: there is no [tracks.h9x]")
     assert found[2].startswith("[groups] liver = 'H9': needs a list of cells") and len(found) == 3
     assert study.groups == dict(ESC=["H1", "H9"])

@@ -2,7 +2,8 @@
 import gzip
 import pandas as pd, pytest
 from chromexpress.core import InputError
-from chromexpress.genome import (ASSEMBLIES, check_ends, check_header, chrom_sizes, first_few, looks_like, read_genes, read_table,
+from chromexpress.genome import (ASSEMBLIES, check_ends, check_header, chrom_sizes, first_few, looks_like, read_genes,
+                                 read_table,
                                  reconcile, some, tss_windows)
 pytestmark = pytest.mark.usefixtures("hear")
 
@@ -12,8 +13,10 @@ def write(path, text): path.write_text(text); return path
 
 # assemblies
 
-@pytest.mark.parametrize("assembly,chrom,length", [("hg19", "chr1", 249250621), ("hg19", "chr21", 48129895), ("hg19", "chrM", 16571),
-    ("hg38", "chr1", 248956422), ("hg38", "chrY", 57227415), ("hg38", "chrM", 16569), ("mm10", "chr19", 61431566), ("mm10", "chrM", 16299)])
+@pytest.mark.parametrize("assembly,chrom,length",
+                         [("hg19", "chr1", 249250621), ("hg19", "chr21", 48129895), ("hg19", "chrM", 16571),
+    ("hg38", "chr1", 248956422), ("hg38", "chrY", 57227415), ("hg38", "chrM", 16569), ("mm10", "chr19", 61431566),
+    ("mm10", "chrM", 16299)])
 def test_lengths(assembly, chrom, length): assert chrom_sizes(assembly)[chrom] == length
 
 def test_karyotype_order():
@@ -30,7 +33,8 @@ def test_sizes_file(tmp_path):
 
 def test_sizes_file_of_a_known_assembly(tmp_path):
     path = write(tmp_path/"a.sizes", "GL1\t7\nMT\t16571\n2\t243199373\n1\t249250621\n")
-    assert list(chrom_sizes("hg19", path).items()) == [("chr1", 249250621), ("chr2", 243199373), ("chrM", 16571), ("GL1", 7)]
+    assert list(chrom_sizes("hg19", path).items()) == [("chr1", 249250621), ("chr2", 243199373), ("chrM", 16571),
+                                                       ("GL1", 7)]
     with pytest.raises(InputError, match="chr1 is 249250621 bp long here, 248956422 bp in hg38.*looks like hg19"):
         chrom_sizes("hg38", path)
 
@@ -55,20 +59,24 @@ def test_reconcile_both_ways_and_exact_first():
     assert reconcile(["1", "chr1"], SIZES, "f") == {"chr1": "chr1"} == reconcile(["chr1", "1"], SIZES, "f")
 
 def test_looks_like():
-    assert looks_like(ASSEMBLIES["mm10"]) == "mm10" and looks_like({}) == "" == looks_like({"chrM": 16569}) == looks_like({"chr9": 1})
+    assert looks_like(ASSEMBLIES["mm10"]) == "mm10"
+    assert looks_like({}) == "" == looks_like({"chrM": 16569}) == looks_like({"chr9": 1})
     assert looks_like({"chr9": 141213431, "chrM": 16569}) == "hg19"     # with the other mitochondrion
 
 # headers
 
 def test_header_fits(caplog):
-    assert check_header({"1": 1000, "chr2": 500}, SIZES, ["chr1", "chr2", "chr1"], "f") == {"chr1": "1", "chr2": "chr2"}
+    assert check_header({"1": 1000, "chr2": 500}, SIZES, ["chr1", "chr2", "chr1"], "f") == {"chr1": "1",
+        "chr2": "chr2"}
     assert not [r for r in caplog.records if r.levelname == "WARNING"]
 
 def test_header_of_another_assembly():
-    with pytest.raises(InputError) as e: check_header({"chr9": 138394717}, ASSEMBLIES["hg19"], ["chr9"], "x/H3K4me3.bigWig")
+    with pytest.raises(InputError) as e:
+        check_header({"chr9": 138394717}, ASSEMBLIES["hg19"], ["chr9"], "x/H3K4me3.bigWig")
     assert str(e.value).startswith("x/H3K4me3.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; "
                                    "the file looks like hg38.")
-    with pytest.raises(InputError, match="chr1 is 999 bp.*1000 bp in its chrom_sizes; the file fits no known assembly"):
+    with pytest.raises(InputError,
+                       match="chr1 is 999 bp.*1000 bp in its chrom_sizes; the file fits no known assembly"):
         check_header({"chr1": 999}, SIZES, ["chr1"], "f")
 
 def test_header_differs_elsewhere(caplog):
@@ -116,7 +124,8 @@ def test_table_keeps_lines_and_text(tmp_path):
     assert table.values.tolist() == [["1", "NA"], ["3", ""], ['"x', "05"]]
 
 @pytest.mark.parametrize("text,message", [("a,b\n1,2\n1,2,3\n", "line 3 has more fields"),
-    ("", "first line is empty"), ("a,a\n1,2\n", "two columns are called 'a'"), ("a,b\n1,2\n1" + ",2"*20 + "\n", "cannot be read.*line 2")])
+    ("", "first line is empty"), ("a,a\n1,2\n", "two columns are called 'a'"),
+    ("a,b\n1,2\n1" + ",2"*20 + "\n", "cannot be read.*line 2")])
 def test_wrong_tables(tmp_path, text, message):
     with pytest.raises(InputError, match=message): read_table(write(tmp_path/"t.csv", text))
 
@@ -127,7 +136,8 @@ def test_table_of_a_header_alone(tmp_path):
 def test_broken_tables(tmp_path):
     with pytest.raises(InputError, match="no such table"): read_table(tmp_path/"none.tsv")
     whole = gzip.compress(b"a\tb\n" + b"1\t2\n"*5000)
-    for name, content in (("cut.tsv.gz", whole[:len(whole)//2]), ("plain.tsv.gz", b"a\tb\n"), ("latin.tsv", b"a\tb\n\xe4\t1\n")):
+    for name, content in (("cut.tsv.gz", whole[:len(whole)//2]), ("plain.tsv.gz", b"a\tb\n"),
+                          ("latin.tsv", b"a\tb\n\xe4\t1\n")):
         (tmp_path/name).write_bytes(content)
         with pytest.raises(InputError, match=f"{name}: cannot be read as a table"): read_table(tmp_path/name)
 
@@ -138,7 +148,7 @@ def test_messages_of_many():
 
 # genes
 
-TABLE = "id\tchr\tpos\tsense\tfrom\tto\tsymbol\nb\tX\t300\t-\t251\t300\tB\na\t1\t10\t+\t10\t20\tA\nc\t1\t5\t-\t1\t5\tC\n"
+TABLE = ("id\tchr\tpos\tsense\tfrom\tto\tsymbol\nb\tX\t300\t-\t251\t300\tB\na\t1\t10\t+\t10\t20\tA\nc\t1\t5\t-\t1\t5\tC\n")
 COLUMNS = dict(gene_id="id", chrom="chr", tss="pos", strand="sense")
 
 def test_genes_base_1(tmp_path):
@@ -164,12 +174,14 @@ def test_span_columns_are_found_by_name(tmp_path):
     assert genes[["start", "end", "tss"]].values.tolist() == [[2, 8, 2]]
 
 def test_tss_outside_its_gene_is_kept(tmp_path, caplog):
-    path = write(tmp_path/"g.csv", "gene_id,chrom,start,end,tss,strand\ng,chr1,100,200,60,+\nh,chr1,100,200,150,+\ni,chr1,100,200,201,-\n")
+    path = write(tmp_path/"g.csv",
+        "gene_id,chrom,start,end,tss,strand\ng,chr1,100,200,60,+\nh,chr1,100,200,150,+\ni,chr1,100,200,201,-\n")
     assert len(read_genes(path, SIZES, tss_base=0)) == 3
     assert "the TSS of 2 of 3 genes is outside its gene, by up to 40 bp (g); they are kept." in caplog.text
 
 def test_ties_are_sorted_by_gene(tmp_path):
-    genes = read_genes(write(tmp_path/"g.csv", "gene_id,chrom,tss,strand\nb,chr1,5,+\na,chr1,5,+\nc,chr1,4,+\n"), SIZES)
+    genes = read_genes(write(tmp_path/"g.csv", "gene_id,chrom,tss,strand\nb,chr1,5,+\na,chr1,5,+\nc,chr1,4,+\n"),
+                       SIZES)
     assert genes.gene_id.tolist() == ["c", "a", "b"]
 
 @pytest.mark.parametrize("rows,message", [
@@ -179,9 +191,11 @@ def test_ties_are_sorted_by_gene(tmp_path):
     ("a,chr1,x,+", r"tss is not a whole number: 'x' \(line 2\)"), ("a,chr1,1.5,+", "tss is not a whole number"),
     ("a,chr1,inf,+", "tss is not a whole number"),
     ("a,chr1,,+", "tss is not a whole number"), ("a,chr1,0,+", "tss outside its chromosome: 'chr1:0'"),
-    ("a,chr1,1001,+", "tss outside its chromosome"), (",chr1,1,+", "gene_id is empty"), ("a,,1,+", "chrom is empty"), ("", "no genes")])
+    ("a,chr1,1001,+", "tss outside its chromosome"), (",chr1,1,+", "gene_id is empty"), ("a,,1,+", "chrom is empty"),
+    ("", "no genes")])
 def test_wrong_genes(tmp_path, rows, message):
-    with pytest.raises(InputError, match=message) as e: read_genes(write(tmp_path/"g.csv", f"gene_id,chrom,tss,strand\n{rows}\n"), SIZES)
+    with pytest.raises(InputError, match=message) as e:
+        read_genes(write(tmp_path/"g.csv", f"gene_id,chrom,tss,strand\n{rows}\n"), SIZES)
     assert "g.csv" in str(e.value) and "\n" not in str(e.value)
 
 def test_the_last_base_is_inside(tmp_path):
@@ -194,9 +208,11 @@ def test_the_last_base_is_inside(tmp_path):
 
 def test_wrong_columns_and_bases(tmp_path):
     path = write(tmp_path/"g.tsv", TABLE)
-    with pytest.raises(InputError, match="no column 'gene_id', 'chrom', 'tss', 'strand'; it has 'id', 'chr'"): read_genes(path, SIZES)
+    with pytest.raises(InputError, match="no column 'gene_id', 'chrom', 'tss', 'strand'; it has 'id', 'chr'"):
+        read_genes(path, SIZES)
     with pytest.raises(InputError, match="tss_base is 2"): read_genes(path, SIZES, COLUMNS, tss_base=2)
-    with pytest.raises(InputError, match="one of start and end"): read_genes(path, SIZES, COLUMNS | dict(start="from"))
+    with pytest.raises(InputError, match="one of start and end"):
+        read_genes(path, SIZES, COLUMNS | dict(start="from"))
 
 def test_all_is_said_at_once(tmp_path):
     with pytest.raises(InputError, match="3 problems"):
@@ -207,7 +223,8 @@ def test_real_genes(data, caplog):
     gene = genes.set_index("gene_id").loc["ENSG00000000003"]
     assert (gene.symbol, gene.chrom, gene.tss, gene.strand) == ("TSPAN6", "chrX", 99894987, "-")
     assert genes.chrom.drop_duplicates().tolist() == [c for c in ASSEMBLIES["hg19"] if c in set(genes.chrom)]
-    with pytest.raises(InputError, match="tss outside its chromosome.*in all"): read_genes(data/"roadmap_genes.tsv.gz", chrom_sizes("hg38"))
+    with pytest.raises(InputError, match="tss outside its chromosome.*in all"):
+        read_genes(data/"roadmap_genes.tsv.gz", chrom_sizes("hg38"))
 
 # windows
 

@@ -18,7 +18,8 @@ def pattern(golden): # makes the weights: pattern(shape, k)
     return module.pattern
 
 def with_pattern(net, pattern):
-    net.load_state_dict({name: torch.tensor(pattern(p.shape, k)) for k, (name, p) in enumerate(net.state_dict().items())})
+    net.load_state_dict({name: torch.tensor(pattern(p.shape, k))
+                         for k, (name, p) in enumerate(net.state_dict().items())})
     return net.eval()
 
 def test_promoter_cnn(golden, pattern):

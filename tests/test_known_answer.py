@@ -17,7 +17,8 @@ marks = ["all"]
 """
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory): # a study of 2,000 genes, run; every gene has a blind prediction by ridge, half of them by the CNN
+# a study of 2,000 genes, run; every gene has a blind prediction by ridge, half of them by the CNN
+def study(tmp_path_factory):
     path = simulate(tmp_path_factory.mktemp("known"), genes=2000, cells=1, seed=0, grid=GRID)
     path.write_text(path.read_text().replace("both_halves = false", "both_halves = true"))
     main(["run", str(path), "--jobs", "2"])
@@ -28,7 +29,8 @@ def study(tmp_path_factory): # a study of 2,000 genes, run; every gene has a bli
 
 def test_the_cnn_explains_most_of_what_an_oracle_can(study):
     truth, metrics = study
-    assert metrics.n["promoter_cnn", "all"] > 900                          # half of the genes: folds without their swapped halves
+    # half of the genes: folds without their swapped halves
+    assert metrics.n["promoter_cnn", "all"] > 900
     assert metrics.r2["promoter_cnn", "all"] >= .85 * truth["all"]
 
 def test_ridge_explains_most_of_what_an_oracle_can_with_every_mark(study):

@@ -7,12 +7,14 @@ from fastcore.docments import docments
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 LIBRARY, ANALYSIS = sorted((ROOT/"nbs").glob("[0-9]*.ipynb")), sorted((ROOT/"nbs"/"analysis").glob("*.ipynb"))
-MODULES = {re.search(r"#\| default_exp (\w+)", nb.read_text())[1]: nb for nb in LIBRARY}                       # module → its notebook
+# module → its notebook
+MODULES = {re.search(r"#\| default_exp (\w+)", nb.read_text())[1]: nb for nb in LIBRARY}
 id_of = lambda p: p.stem if isinstance(p, Path) else str(p)
 notebooks = lambda which: pytest.mark.parametrize("nb", which, ids=id_of)
 
 def cells(nb): return json.loads(nb.read_text())["cells"]
-def code(nb): return [("".join(c["source"]), c["metadata"].get("tags", [])) for c in cells(nb) if c["cell_type"] == "code"]
+def code(nb):
+    return [("".join(c["source"]), c["metadata"].get("tags", [])) for c in cells(nb) if c["cell_type"] == "code"]
 
 def imports(nb): # modules of ours that a notebook's code cells import
     found = []
@@ -20,15 +22,18 @@ def imports(nb): # modules of ours that a notebook's code cells import
         tree = ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.M))
         for n in ast.walk(tree):
             if isinstance(n, ast.ImportFrom) and n.module == "chromexpress": found += [a.name for a in n.names]
-            elif isinstance(n, ast.ImportFrom) and (n.module or "").startswith("chromexpress."): found.append(n.module.split(".", 1)[1])
-            elif isinstance(n, ast.Import): found += [a.name.split(".", 1)[1] for a in n.names if a.name.startswith("chromexpress.")]
+            elif isinstance(n, ast.ImportFrom) and (n.module or "").startswith("chromexpress."):
+                found.append(n.module.split(".", 1)[1])
+            elif isinstance(n, ast.Import):
+                found += [a.name.split(".", 1)[1] for a in n.names if a.name.startswith("chromexpress.")]
     return set(found)
 
 # the number is the dependency order
 
 @notebooks(LIBRARY)
 def test_a_notebook_imports_only_lower_numbers(nb):
-    assert re.fullmatch(r"\d\d_\w+", nb.stem) and MODULES[nb.stem[3:]] == nb                # NN_name exports module `name`
+    # NN_name exports module `name`
+    assert re.fullmatch(r"\d\d_\w+", nb.stem) and MODULES[nb.stem[3:]] == nb
     for m in imports(nb): assert m in MODULES and MODULES[m].stem[:2] < nb.stem[:2], f"{nb.name} imports {m}"
 
 def test_numbers_are_used_once(): assert len({nb.stem[:2] for nb in [*LIBRARY, *ANALYSIS]}) == len(LIBRARY + ANALYSIS)
@@ -48,7 +53,8 @@ def test_analysis_imports_the_library_alone(nb):
 
 def test_nothing_imports_analysis():
     for nb in LIBRARY: assert not any("analysis" in m for m in imports(nb))
-    for py in (ROOT/"chromexpress").glob("*.py"): assert not re.search(r"^\s*(from|import)\s.*analysis", py.read_text(), re.M)
+    for py in (ROOT/"chromexpress").glob("*.py"):
+        assert not re.search(r"^\s*(from|import)\s.*analysis", py.read_text(), re.M)
 
 # analysis notebooks
 
@@ -59,7 +65,8 @@ def test_one_cell_of_parameters_with_one_assignment_a_line(nb):
     lines = tagged[0].strip().splitlines()
     for line in lines:
         (statement,) = ast.parse(line).body
-        assert isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name)
+        assert isinstance(statement, ast.Assign) and len(statement.targets) == 1
+        assert isinstance(statement.targets[0], ast.Name)
         ast.literal_eval(statement.value)
         assert re.search(r"  ?# \S.{5,}$", line), f"no help: {line}"
     assert len({l.split("=")[0] for l in lines}) == len(lines)
@@ -74,9 +81,12 @@ LITTER = ("__pycache__", ".ipynb_checkpoints")
 @pytest.fixture(scope="module")
 def rebuilt(tmp_path_factory): # the checkout again, exported and cleaned
     folder = tmp_path_factory.mktemp("rebuilt")
-    for name in ("nbs", "chromexpress", "figures"): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns(*LITTER))
-    for name in ("settings.ini", "setup.py", "pyproject.toml", "README.md", "Makefile", "LICENSE"): shutil.copy2(ROOT/name, folder/name)
-    for tool in ("nbdev_export", "nbdev_clean"): subprocess.run([BIN/tool], cwd=folder, check=True, capture_output=True, text=True)
+    for name in ("nbs", "chromexpress", "figures"):
+        shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns(*LITTER))
+    for name in ("settings.ini", "setup.py", "pyproject.toml", "README.md", "Makefile", "LICENSE"):
+        shutil.copy2(ROOT/name, folder/name)
+    for tool in ("nbdev_export", "nbdev_clean"):
+        subprocess.run([BIN/tool], cwd=folder, check=True, capture_output=True, text=True)
     return folder
 
 def same(a, b, pattern):
@@ -95,7 +105,8 @@ def test_the_readme_is_current(rebuilt):
     "The recipe is the Makefile's, followed in the copy."
     if (ROOT/"README.md").read_text().strip() == "# chromexpress": pytest.skip("README.md has not been written yet")
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    r = subprocess.run(["make", "--old-file=install", "readme", f"BIN={BIN}"], cwd=rebuilt, capture_output=True, text=True, env=env)
+    r = subprocess.run(["make", "--old-file=install", "readme", f"BIN={BIN}"], cwd=rebuilt, capture_output=True,
+                       text=True, env=env)
     assert r.returncode == 0, r.stderr[-2000:]
     assert (rebuilt/"README.md").read_text() == (ROOT/"README.md").read_text()
 
@@ -113,7 +124,8 @@ def test_the_readme_says_what_each_notebook_says(nb):
 def test_settings_keep_tags():
     c = configparser.ConfigParser(interpolation=None)
     c.read(ROOT/"settings.ini")
-    assert c["DEFAULT"]["allowed_cell_metadata_keys"] == "tags"             # without it, cleaning would drop `parameters`
+    # without it, cleaning would drop `parameters`
+    assert c["DEFAULT"]["allowed_cell_metadata_keys"] == "tags"
 
 # documentation
 
@@ -125,12 +137,14 @@ def undocumented(f): # parameters without a comment
     f = inspect.unwrap(f)
     docs, source = docments(f, returns=False), inspect.getsource(f)
     starred = lambda k: re.search(rf"\*{k}\b[^#\n]*# \S", source)      # docments does not see the comments of *args
-    return [k for k in inspect.signature(f).parameters if k not in ("self", "cls") and not (docs.get(k) or "").strip() and not starred(k)]
+    return [k for k in inspect.signature(f).parameters if k not in ("self", "cls") and not (docs.get(k) or "").strip()
+            and not starred(k)]
 
 @pytest.mark.parametrize("module,name", CALLABLE, ids=lambda v: v)
 def test_public_names_are_documented(module, name):
     o = get(module, name)
-    assert (o.__doc__ or "").strip() and not o.__doc__.startswith(f"{name}("), "no docstring"  # a dataclass gets its signature
+    # a dataclass gets its signature
+    assert (o.__doc__ or "").strip() and not o.__doc__.startswith(f"{name}("), "no docstring"
     if dataclasses.is_dataclass(o):
         own = [f.name for f in dataclasses.fields(o) if f.name in o.__annotations__]
         assert [k for k in own if not (docments(o).get(k) or "").strip()] == []
@@ -138,7 +152,8 @@ def test_public_names_are_documented(module, name):
     elif "__init__" in vars(o): assert undocumented(o.__init__) == []
 
 @pytest.mark.parametrize("module", MODULES)
-def test_modules_say_what_they_are_for(module): assert len((importlib.import_module(f"chromexpress.{module}").__doc__ or "").strip()) > 20
+def test_modules_say_what_they_are_for(module):
+    assert len((importlib.import_module(f"chromexpress.{module}").__doc__ or "").strip()) > 20
 
 # sizes
 
@@ -156,10 +171,12 @@ def test_notebooks_ran_to_the_end_without_a_traceback(nb):
 
 def committed(): # what git has, and what it would take
     if not (ROOT/".git").exists(): pytest.skip("not a git checkout")
-    listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, text=True)
+    listed = subprocess.check_output(["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                                     text=True)
     return [ROOT/p for p in listed.splitlines() if (ROOT/p).is_file()]
 
-REGISTRY = re.compile(r"https?://[^\s\"')]*(?:pypi|pythonhosted|anaconda|conda-forge|npmjs|registry|mirror|artifactory|nexus)"
+REGISTRY = re.compile(
+    r"https?://[^\s\"')]*(?:pypi|pythonhosted|anaconda|conda-forge|npmjs|registry|mirror|artifactory|nexus)"
                       r"|https?://download\.pytorch|https?://(?:localhost|\d+\.\d+\.\d+\.\d+)|index-url|trusted-host")
 LOCAL = re.compile(r"(?<![\w.~$}\])*-])/(?:work|tmp|home|root|mnt|scratch|Users|opt|srv)/[\w.~-]")
 
@@ -176,7 +193,8 @@ def test_no_registry_and_no_local_path():
 def test_no_data_is_committed():
     data = """.csv .tsv .txt .gz .xz .zip .tar .bw .bigwig .bedgraph .bed .narrowpeak .bam .bai .cool .mcool .npy .npz .h5 .hdf5 .parquet
               .pt .pkl .gtf .fa""".split()
-    assert [str(p.relative_to(ROOT)) for p in committed() if p.suffix.lower() in data and p.parent != ROOT/"figures"] == []
+    assert [str(p.relative_to(ROOT)) for p in committed() if p.suffix.lower() in data
+            and p.parent != ROOT/"figures"] == []
     assert {p.suffix for p in committed() if p.parent == ROOT/"figures"} <= {".svg", ".csv", ".md"}
 
 def test_committed_files_are_small():

@@ -21,7 +21,8 @@ def levels(task): # of H3K4me3 in blocks of 2 kb, (genes, 3), upstream first
 
 def test_windows_show_the_same_genome(task):
     x = task.model.inputs(task, np.arange(240))
-    assert {k: v.shape for k, v in x.items()} == {"w2000-b50": (240, 40, 2), "w6000-b1000": (240, 6, 2), "body": (240, 1, 2), "gene": (240, 1, 2)}
+    assert {k: v.shape for k, v in x.items()} == {"w2000-b50": (240, 40, 2), "w6000-b1000": (240, 6, 2),
+                                                  "body": (240, 1, 2), "gene": (240, 1, 2)}
     wide = x["w6000-b1000"][..., 0]
     assert (wide[:, ::2] == wide[:, 1::2]).all()                               # blocks of 2 kb
     np.testing.assert_allclose(x["w2000-b50"][..., 0], np.repeat(wide[:, 2:3], 40, 1), rtol=1e-5)
@@ -30,7 +31,8 @@ def test_windows_show_the_same_genome(task):
     np.testing.assert_allclose(y[known], (5 + 3*np.log1p(at[:, 1]) - 1.5*np.log1p(at[:, 2]))[known], rtol=1e-3)
 
 def test_bodies_and_lengths_by_hand(task):
-    "Gene k is 1000 + 17 k bp long; its first kilobase has the level at the TSS, the next two that downstream, then there is nothing."
+    """Gene k is 1000 + 17 k bp long; its first kilobase has the level at the TSS, the next two that downstream, then
+    there is nothing."""
     x, at = task.model.inputs(task, np.arange(240)), levels(task)
     length = 1000 + 17*task.study.genes.gene_id.str[1:].astype(int).to_numpy()
     minus = (task.study.genes.strand == "-").to_numpy()
@@ -51,14 +53,16 @@ def test_edits_reach_the_body(task):
 
 def test_taken_up_again(task, tmp_path):
     t = execute(task, tmp_path)
-    np.testing.assert_allclose(load_fitted(task, tmp_path)(task.model.inputs(task, np.arange(240))), t.y_pred, rtol=1e-9)
+    np.testing.assert_allclose(load_fitted(task, tmp_path)(task.model.inputs(task, np.arange(240))), t.y_pred,
+                               rtol=1e-9)
 
 def test_the_mean_of_forests(task, tmp_path):
     "A forest more changes the mean, and each keeps its seed: two forests are the mean of the first and of another."
     from dataclasses import replace
     from chromexpress.data import make_data
     data = make_data(task)
-    predict = lambda n: nested_predict(nested.fit(replace(task, options=replace(task.options, forests=n)), data), data.x)
+    predict = lambda n: nested_predict(nested.fit(replace(task, options=replace(task.options, forests=n)), data),
+                                       data.x)
     one, two, three = predict(1), predict(2), predict(3)
     assert not np.allclose(one, two) and not np.allclose(2*two - one, 3*three - 2*two)
 
@@ -67,11 +71,14 @@ def test_genes_without_ends(tmp_path, capsys):
     genes = pd.read_csv(tmp_path/"genes.tsv", sep="\t").drop(columns=["start", "end"])
     genes.to_csv(tmp_path/"genes.tsv", sep="\t", index=False)
     assert cli("units", path) == 2
-    assert "[models.nested]: gene = true needs the ends of genes: give the columns start and end in [genes]." in capsys.readouterr().err
+    assert ("[models.nested]: gene = true needs the ends of genes: give the columns start and end in "
+            "[genes]." in capsys.readouterr().err)
 
 @pytest.mark.parametrize("options,message", [
-    (dict(windows=()), "needs one pair"), (dict(windows=(4000, 100)), "no pair of window and bin"), (dict(windows=((4000, 100.),)), "no pair"),
-    (dict(windows=((4000, 300),)), "whole number of bins"), (dict(forests=0), "need 1 or more"), (dict(leaves=1), "leaves 2 or more"),
+    (dict(windows=()), "needs one pair"), (dict(windows=(4000, 100)), "no pair of window and bin"),
+    (dict(windows=((4000, 100.),)), "no pair"),
+    (dict(windows=((4000, 300),)), "whole number of bins"), (dict(forests=0), "need 1 or more"),
+    (dict(leaves=1), "leaves 2 or more"),
     (dict(lr=0.), "need lr > 0"), (dict(share=1.5), "0 < share ≤ 1")])
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(InputError, match=message): NestedOptions(**options)

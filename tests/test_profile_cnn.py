@@ -1,4 +1,5 @@
-"The profile CNN, and its target from 0 to 1: what it sees, what is fitted to whom, and that nothing of it is lost on the way."
+"""The profile CNN, and its target from 0 to 1: what it sees, what is fitted to whom, and that nothing of it is lost
+on the way."""
 import shutil
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -20,7 +21,8 @@ def tasks_of(path): return {u.work.run.cell: u.work for u in units_of(path).valu
 @pytest.fixture(scope="module")
 def study(tmp_path_factory): # binned, with a small network, fold 1
     torch.set_num_threads(1)
-    path = write_study(tmp_path_factory.mktemp("profile"), models='["profile_cnn"]', tables=f"[models.profile_cnn]\n{SMALL}", folds='["1"]')
+    path = write_study(tmp_path_factory.mktemp("profile"), models='["profile_cnn"]',
+                       tables=f"[models.profile_cnn]\n{SMALL}", folds='["1"]')
     with quiet_log(): run_units(path, {i: u for i, u in units_of(path).items() if u.kind == "bin"}, device="cpu")
     return path
 
@@ -43,8 +45,10 @@ def weights(folder): return torch.load(folder/"model.pt", weights_only=True)
 # what it sees
 
 @pytest.mark.parametrize("window,bin,tracks,options", [
-    (10_000, 25, 12, {}), (10_000, 25, 1, {}), (9950, 50, 2, {}), (10_050, 25, 3, {}), (1600, 25, 1, {}), (99*34, 34, 2, {}),
-    (300, 100, 2, dict(widths=(4,), kernels=(3,), pools=(3,))), (200, 100, 1, dict(widths=(4, 4), kernels=(2, 4), pools=(1, 1)))])
+    (10_000, 25, 12, {}), (10_000, 25, 1, {}), (9950, 50, 2, {}), (10_050, 25, 3, {}), (1600, 25, 1, {}),
+    (99*34, 34, 2, {}),
+    (300, 100, 2, dict(widths=(4,), kernels=(3,), pools=(3,))),
+    (200, 100, 1, dict(widths=(4, 4), kernels=(2, 4), pools=(1, 1)))])
 def test_shapes(window, bin, tracks, options):
     o = ProfileCNNOptions(window=window, bin=bin, **options)
     x = torch.rand(5, window//bin, tracks)
@@ -54,28 +58,34 @@ def test_shapes(window, bin, tracks, options):
 
 @pytest.mark.parametrize("options,message", [
     (dict(window=1550), r"window = 1550, bin = 25: 62 bins; profile_cnn with pools = \[4, 4, 4\] needs 64 or more"),
-    (dict(window=0), "window = 0"), (dict(window=10_000, bin=30), "whole number of bins"), (dict(pools=(4, 4)), "for each block"),
+    (dict(window=0), "window = 0"), (dict(window=10_000, bin=30), "whole number of bins"),
+    (dict(pools=(4, 4)), "for each block"),
     (dict(widths=(), kernels=(), pools=()), "for each block"), (dict(kernels=(11, 5.5, 5)), "for each block"),
-    (dict(widths=(8, 0, 8)), "for each block"), (dict(dense=0), "dense of 1 or more"), (dict(dropout=1.), "dropout from 0 to below 1"),
+    (dict(widths=(8, 0, 8)), "for each block"), (dict(dense=0), "dense of 1 or more"),
+    (dict(dropout=1.), "dropout from 0 to below 1"),
     (dict(target="log"), "target = 'log' is unknown"), (dict(min_delta=-1.), "min_delta ≥ 0"),
-    (dict(window=50, bin=50, widths=(4,), kernels=(1,), pools=(1,)), r"1 bins; profile_cnn with pools = \[1\] needs 2 or more")])
+    (dict(window=50, bin=50, widths=(4,), kernels=(1,), pools=(1,)),
+     r"1 bins; profile_cnn with pools = \[1\] needs 2 or more")])
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(InputError, match=message): ProfileCNNOptions(**options)
 
 def test_the_study_file_is_told(tmp_path, capsys):
-    path = write_study(tmp_path, models='["profile_cnn"]', tables='[models.profile_cnn]\nwindow = 1550\ntarget = "unit"\n')
+    path = write_study(tmp_path, models='["profile_cnn"]',
+                       tables='[models.profile_cnn]\nwindow = 1550\ntarget = "unit"\n')
     assert cli("units", path) == 2
     assert "[models.profile_cnn] window = 1550, bin = 25: 62 bins" in capsys.readouterr().err
 
 def test_bins_of_25_bp(study):
-    "Blocks of 2 kb, the second around the TSS: bins 80 to 320 of 400, upstream first on either strand; nothing beyond them."
+    """Blocks of 2 kb, the second around the TSS: bins 80 to 320 of 400, upstream first on either strand; nothing
+    beyond them."""
     task = tasks_of(study)["cellA"]
     x, k4 = profile_cnn.inputs(task, np.arange(240))["signal"], 0
     assert x.shape == (240, 400, 2)
     assert (x[:, :80, k4] == 0).all() and (x[:, 320:, k4] == 0).all()
     block = x[:, 80:320, k4].reshape(240, 3, 80)
     assert (block == block[:, :, :1]).all()
-    level = np.expm1(block[:, :, 0])                                          # multiples of a quarter, by which expression is made
+    # multiples of a quarter, by which expression is made
+    level = np.expm1(block[:, :, 0])
     np.testing.assert_allclose(level*4, np.round(level*4), atol=1e-4)
     known = ~table(study).cellA.reindex(task.study.genes.gene_id).isna().to_numpy()
     y = 5 + 3*np.log1p(level[:, 1]) - 1.5*np.log1p(level[:, 2])
@@ -102,7 +112,8 @@ def test_zero_to_one_by_hand():
     np.testing.assert_allclose(scale.restored([0, .25, .5, 1, 2]), np.log2([2., 4, 6, 10, 18]), atol=1e-14)
     assert np.isnan(scale.scaled(np.array([np.nan]))).all()
 
-@pytest.mark.parametrize("transform,c,y", [("log2", 1., 0.), ("log2", .5, -1.), ("ln", 1., 0.), ("asinh", 2., 0.), ("none", 1., 0.)])
+@pytest.mark.parametrize("transform,c,y",
+                         [("log2", 1., 0.), ("log2", .5, -1.), ("ln", 1., 0.), ("asinh", 2., 0.), ("none", 1., 0.)])
 def test_no_expression_below_zero(transform, c, y):
     "1 − 8/8 = 0 RPKM is as low as it gets; a prediction of −3 is no lower."
     scale = UnitScale(1., 9., transform, c, True)
@@ -113,20 +124,24 @@ def test_logarithms_may_be_below_zero():
     np.testing.assert_allclose(scale.restored([-.25, .5]), [-3, 0])
 
 def test_one_value_is_no_scale():
-    with pytest.raises(InputError, match="fold 1, training genes of A: all 3 have the same expression, 7 RPKM, and target = \"unit\""):
+    with pytest.raises(InputError,
+            match="fold 1, training genes of A: all 3 have the same expression, 7 RPKM, and target = \"unit\""):
         fit_unit(np.log2([8., 8, 8]), RPKM, "fold 1, training genes of A")
 
 def test_the_same_expression_everywhere(study, tmp_path):
     def constant(t): t.cellA = 7.
-    with pytest.raises(InputError, match="fold 1, training genes of cellA: all [0-9]+ have the same expression, 7 RPKM"):
+    with pytest.raises(InputError,
+                       match="fold 1, training genes of cellA: all [0-9]+ have the same expression, 7 RPKM"):
         execute(changed(study, tmp_path/"study", constant), tmp_path/"run")
 
 def test_profiles_have_no_such_scale():
     task = SimpleNamespace(options=ProfileCNNOptions(), run=SimpleNamespace(model="mine", fold="1", cell="A"))
-    with pytest.raises(InputError, match=r"\[models.mine\] target = \"unit\" scales expression"): _scale_of(task, np.zeros((3, 2)))
+    with pytest.raises(InputError, match=r"\[models.mine\] target = \"unit\" scales expression"):
+        _scale_of(task, np.zeros((3, 2)))
 
 def test_other_models_keep_their_target():
-    for o in (NetworkOptions(), PromoterCNNOptions()): assert (o.target, o.min_delta, o.batch) == ("transformed", 1e-4, 64)
+    for o in (NetworkOptions(), PromoterCNNOptions()):
+        assert (o.target, o.min_delta, o.batch) == ("transformed", 1e-4, 64)
     assert _scale_of(SimpleNamespace(options=PromoterCNNOptions()), np.ones(3)) is None
     data = Data({}, np.ones(2), np.array(["train", "test"]))
     assert data.scaled() is data and data.restored(z := np.ones(2)) is z
@@ -160,7 +175,8 @@ def test_losses_are_on_the_scale(done):
 
 def test_taken_up_again(done):
     task, folder, t = done
-    np.testing.assert_allclose(load_fitted(task, folder)(task.model.inputs(task, np.arange(240))), t.y_pred, rtol=1e-9)
+    np.testing.assert_allclose(load_fitted(task, folder)(task.model.inputs(task, np.arange(240))), t.y_pred,
+                               rtol=1e-9)
 
 def test_expression_of_test_genes_is_not_used(done, study, tmp_path):
     task, folder, t = done
@@ -190,7 +206,8 @@ def test_the_other_target(study, tmp_path):
 def toy(n, scale=None): # n training genes and 20 others, 64 bins
     rng = np.random.default_rng(1)
     x = rng.random((n + 20, 64, 2), dtype=np.float32)
-    return Data(dict(signal=x), x[:, 20:40, 0].mean(1)*8, np.repeat(["train", "valid", "test"], [n, 10, 10]), scale=scale)
+    return Data(dict(signal=x), x[:, 20:40, 0].mean(1)*8, np.repeat(["train", "valid", "test"], [n, 10, 10]),
+                scale=scale)
 
 class Breaks(ProfileCNN):
     "A network that breaks when it is about to begin its fourth epoch."
@@ -202,7 +219,8 @@ class Breaks(ProfileCNN):
 
 def test_resumed_to_the_same_weights(tmp_path):
     "Running means and variances too."
-    o, data = ProfileCNNOptions(window=1600, widths=(4, 4, 4), dense=4, batch=16, epochs=6), toy(50, fit_unit([2., 6], RPKM, ""))
+    o, data = ProfileCNNOptions(window=1600, widths=(4, 4, 4), dense=4, batch=16, epochs=6), toy(50,
+        fit_unit([2., 6], RPKM, ""))
     fit = lambda net, **more: fit_network(lambda: net(o, 2, 64), data, o, seed=3, **more)
     whole, history = fit(ProfileCNN)
     with pytest.raises(KeyboardInterrupt): fit(Breaks, checkpoint=tmp_path/"checkpoint.pt", every=0.)
@@ -212,7 +230,8 @@ def test_resumed_to_the_same_weights(tmp_path):
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) and any("running_var" in k for k in a)
     pd.testing.assert_frame_equal(history.drop(columns="seconds"), again.drop(columns="seconds"), check_exact=True)
 
-@pytest.mark.parametrize("n,batch,sizes", [(1, 128, [1]), (33, 16, [11, 11, 11]), (50, 16, [13, 13, 12, 12]), (3, 1, [1, 1, 1])])
+@pytest.mark.parametrize("n,batch,sizes",
+                         [(1, 128, [1]), (33, 16, [11, 11, 11]), (50, 16, [13, 13, 12, 12]), (3, 1, [1, 1, 1])])
 def test_no_gene_is_dropped(n, batch, sizes):
     seen = []
     class Sees(ProfileCNN):

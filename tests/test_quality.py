@@ -1,8 +1,10 @@
 "Quality control: each measure by hand, each planted fault found, and nothing found where nothing is wrong."
 import re, shutil
 import numpy as np, pandas as pd, pyBigWig, pytest
-from chromexpress.quality import (ALL, QUARTILES, THIRDS, capped, check_quality, comparable, content_warnings, empty, expression_classes,
-                                  fit_of_cells, is_one_of, ACTIVE, peak_warnings, quality_unit, ranked, same_twice, silent_chromosomes,
+from chromexpress.quality import (ALL, QUARTILES, THIRDS, capped, check_quality, comparable, content_warnings, empty,
+                                  expression_classes,
+                                  fit_of_cells, is_one_of, ACTIVE, peak_warnings, quality_unit, ranked, same_twice,
+                                  silent_chromosomes,
                                   spearman, strand_warnings, tss_peak, window_of)
 from chromexpress.registry import load_study
 from chromexpress.simulate import simulate
@@ -25,8 +27,10 @@ def look(path): # study, qc, warnings; the tracks are binned in this process
 
 def test_quartiles_and_ties():
     assert expression_classes([8, 7, 6, 5, 4, 3, 2, 1]).tolist() == [q for q in QUARTILES[::-1] for _ in "ab"]
-    assert expression_classes([0, 0, 1, 2, 3, 4, 5, 6]).tolist() == [q for q in QUARTILES for _ in "ab"]   # 2 of 8 are no more than a quarter
-    assert expression_classes([0, 0, 0, 1, 2, 3, 4, 5, 6]).tolist() == [THIRDS[0]]*3 + [t for t in THIRDS[1:] for _ in "ab"]
+    # 2 of 8 are no more than a quarter
+    assert expression_classes([0, 0, 1, 2, 3, 4, 5, 6]).tolist() == [q for q in QUARTILES for _ in "ab"]
+    assert expression_classes([0, 0, 0, 1, 2, 3, 4, 5, 6]).tolist() == [THIRDS[0]]*3 + [t for t in THIRDS[1:]
+        for _ in "ab"]
     assert expression_classes([0, 0, np.nan, 9]).tolist() == [THIRDS[0], THIRDS[0], "", THIRDS[2]]
     assert expression_classes([5, 5, 5]).tolist() == [THIRDS[0]]*3
 
@@ -43,7 +47,8 @@ def block(first, last, height, n=4): # n genes with 1 everywhere and `height` in
 
 def test_peak_by_hand():
     p = tss_peak(block(40, 60, 4), AT)                                    # ± 1 kb
-    assert p == pytest.approx(dict(tss_fold=4, tss_z=2, tss_position=0, downstream_fold=1))         # 4 of 4 genes rise: 4/√4
+    # 4 of 4 genes rise: 4/√4
+    assert p == pytest.approx(dict(tss_fold=4, tss_z=2, tss_position=0, downstream_fold=1))
     p = tss_peak(block(55, 65, 3), AT)                                    # 500 to 1500 bp: half of it within 1 kb
     assert p["tss_fold"] == pytest.approx((15 + 5*3)/20) and p["tss_position"] == pytest.approx(1000)
     assert p["downstream_fold"] == pytest.approx((40 + 10*3)/50)
@@ -62,16 +67,19 @@ def test_empty_and_capped():
     x = np.array([[0, np.nan, 2], [1, 0, 0]])
     assert empty(x, 0.).tolist() == [[True, True, False], [False, True, True]]
     assert empty(x, 1.).sum() == 2 and empty(x, "skip").sum() == 1
-    x = np.r_[np.zeros(500), np.arange(1, 102)]                           # 101 bins with signal: 1 to 101; their 99th percentile is 100
+    # 101 bins with signal: 1 to 101; their 99th percentile is 100
+    x = np.r_[np.zeros(500), np.arange(1, 102)]
     assert capped(x, x == 0).max() == 100 and capped(np.zeros(3), np.ones(3, bool)).max() == 0
 
 def test_spearman_by_hand():
     assert spearman(np.array([1., 2, 3, 4]), np.array([1., 2, 4, 3])) == (pytest.approx(.8), 4)     # 1 - 6·2/(4·15)
     assert spearman(np.array([1., 2, 2, 9]), np.array([5., 7, 7, 8])) == (pytest.approx(1), 4)
-    assert np.isnan(spearman(np.array([1., 1, 1]), np.array([1., 2, 3]))[0]) and spearman(np.array([1., np.nan]), np.array([1., 2]))[1] == 1
+    assert np.isnan(spearman(np.array([1., 1, 1]), np.array([1., 2, 3]))[0])
+    assert spearman(np.array([1., np.nan]), np.array([1., 2]))[1] == 1
 
 def test_what_differs_between_two_cells():
-    assert ranked([[1, 40], [2, 30], [3, 20], [4, 10]]).tolist() == [[-.375, .375], [-.125, .125], [.125, -.125], [.375, -.375]]
+    assert ranked([[1, 40], [2, 30], [3, 20], [4, 10]]).tolist() == [[-.375, .375], [-.125, .125], [.125, -.125],
+                                                                     [.375, -.375]]
     y = ranked([[1, 40], [2, 30], [3, 20], [4, 10]])
     r, best, z = fit_of_cells(y, y, [1, 1, 2, 2])
     assert r == pytest.approx(np.array([[1, -1], [-1, 1]])) and best.tolist() == [1, 0]
@@ -87,16 +95,20 @@ def test_a_better_sample_of_the_same_cell_type_is_no_exchange():
     own = rng.normal(size=(2000, 3)); own[:, 1] = own[:, 0]
     signal, value = own + rng.normal(size=own.shape)*[1.2, .8, 1], own + .8*rng.normal(size=own.shape)
     r, best, _ = fit_of_cells(ranked(value), ranked(signal), np.arange(2000) // 100)
-    assert best[0] == 1 and r[0, 1] > r[0, 0] > r[0, 1]/2                  # it fits better, but the rule of the half holds
+    # it fits better, but the rule of the half holds
+    assert best[0] == 1 and r[0, 1] > r[0, 0] > r[0, 1]/2
 
 def test_comparable_cells():
-    assert comparable(dict(a=["H3K9me3"], b=["H3K4me3"])) == (["b"], ["H3K4me3"]) and comparable(dict(a=["H3K9me3"])) == ([], [])
-    assert [is_one_of(a, ACTIVE) for a in ("ATAC-seq", "H2AFZ", "h3k9ac_rep2", "H3K9me3", "CTCF")] == [True]*3 + [False]*2
+    assert comparable(dict(a=["H3K9me3"], b=["H3K4me3"])) == (["b"], ["H3K4me3"])
+    assert comparable(dict(a=["H3K9me3"])) == ([], [])
+    assert [is_one_of(a, ACTIVE)
+            for a in ("ATAC-seq", "H2AFZ", "h3k9ac_rep2", "H3K9me3", "CTCF")] == [True]*3 + [False]*2
 
 def test_silent_chromosomes_take_twenty_expected_genes():
     chrom = np.repeat(["chr1", "chr2", "chr3"], [100, 20, 19])
     assert silent_chromosomes(chrom == "chr1", chrom) == {}              # 20·100/119 = 16.8 genes
-    assert silent_chromosomes(np.repeat([True, False], [100, 24]), np.repeat(["chr1", "chr2"], [100, 24])) == dict(chr2=24)
+    assert silent_chromosomes(np.repeat([True, False], [100, 24]),
+                              np.repeat(["chr1", "chr2"], [100, 24])) == dict(chr2=24)
     assert silent_chromosomes(np.repeat([True, False], [100, 24]), np.repeat(["chr1", "chrY"], [100, 24])) == {}
 
 def test_the_same_twice(): assert same_twice(dict(a="x", b="y", c="x", d="y", e="z")) == [["a", "c"], ["b", "d"]]
@@ -105,17 +117,22 @@ def rows(cell, assay, n=500, **values): # of the tidy table; _p and _n: of one s
     strand = dict(p="+", n="-")
     at = lambda m: (m[:-2], strand[m[-1]]) if m[-2] == "_" and m[-1] in strand else (m, ALL)
     return [(cell, assay, *at(m), np.nan, v, n) for m, v in values.items()]
-def table(*lists): return pd.DataFrame([r for l in lists for r in l], columns="cell assay measure group at value n".split())
-def peak(fold, z, place): return {f"tss_{k}{s}": v for k, v in dict(fold=fold, z=z, position=place).items() for s in ("", "_p", "_n")}
+def table(*lists):
+    return pd.DataFrame([r for l in lists for r in l], columns="cell assay measure group at value n".split())
+def peak(fold, z, place):
+    return {f"tss_{k}{s}": v for k, v in dict(fold=fold, z=z, position=place).items() for s in ("", "_p", "_n")}
 
 def test_peaks_that_are_there_are_not_warned_of():
-    t = table(rows("a", "H3K4me3", **peak(1.5, 3, 750)), rows("a", "H3K4me1", **peak(1, 0, 0)), rows("a", "DNase", 99, **peak(1, 0, 0)))
+    t = table(rows("a", "H3K4me3", **peak(1.5, 3, 750)), rows("a", "H3K4me1", **peak(1, 0, 0)),
+              rows("a", "DNase", 99, **peak(1, 0, 0)))
     assert peak_warnings(t) == []
 
 @pytest.mark.parametrize("fold,z", [(1.49, 9), (9, 2.9)])
 def test_no_peak(fold, z):
-    (check, cell, assays, text), = peak_warnings(table(rows("a", "H3K4me3", **peak(fold, z, 0)), rows("a", "DNase", **peak(5, 9, 0))))
-    assert (check, cell, list(assays)) == ("peak", "a", ["H3K4me3"]) and f"H3K4me3 {fold:.2f} times the flanks" in text
+    (check, cell, assays, text), = peak_warnings(table(rows("a", "H3K4me3", **peak(fold, z, 0)),
+                                                       rows("a", "DNase", **peak(5, 9, 0))))
+    assert (check, cell, list(assays)) == ("peak", "a", ["H3K4me3"])
+    assert f"H3K4me3 {fold:.2f} times the flanks" in text
 
 def test_one_strand_without_a_peak():
     t = table(rows("a", "DNase", **peak(3, 9, 0) | dict(tss_fold_n=1.1)), rows("b", "DNase", **peak(3, 9, 0)))
@@ -123,24 +140,29 @@ def test_one_strand_without_a_peak():
     assert (check, cell) == ("strand", "a") and "on the - strand (DNase 1.10 times" in text
 
 def test_too_few_genes_on_one_strand_say_nothing():
-    t = table(rows("a", "DNase", **{k: v for k, v in peak(3, 9, 0).items() if not k.endswith("_n")}), rows("a", "DNase", 99, tss_fold_n=1., tss_z_n=0.))
+    t = table(rows("a", "DNase", **{k: v for k, v in peak(3, 9, 0).items() if not k.endswith("_n")}),
+              rows("a", "DNase", 99, tss_fold_n=1., tss_z_n=0.))
     assert peak_warnings(t) == []
     flat = table(rows("a", "DNase", **{k: v for k, v in peak(1, 0, 0).items() if not k.endswith("_n")}))
     assert [w[0] for w in peak_warnings(flat)] == ["peak"]
 
 def test_a_peak_elsewhere():
-    (check, _, _, text), = peak_warnings(table(rows("a", "DNase", **peak(3, 9, 0) | dict(tss_position_p=-900, tss_position_n=880))))
+    (check, _, _, text), = peak_warnings(table(rows("a", "DNase",
+                                                    **peak(3, 9, 0) | dict(tss_position_p=-900, tss_position_n=880))))
     assert check == "shift" and "+ strand: DNase -900 bp, - strand: DNase 880 bp" in text
 
 def test_bodies_are_downstream():
-    assert strand_warnings(table(rows("a", "H3K36me3", downstream_fold=1.1), rows("a", "H3K27ac", downstream_fold=.5))) == []
-    (check, _, assays, _), = strand_warnings(table(rows("a", "H3K36me3", downstream_fold=.6), rows("a", "H3K79me2", 99, downstream_fold=.6)))
+    assert strand_warnings(table(rows("a", "H3K36me3", downstream_fold=1.1),
+                                 rows("a", "H3K27ac", downstream_fold=.5))) == []
+    (check, _, assays, _), = strand_warnings(table(rows("a", "H3K36me3", downstream_fold=.6),
+                                                   rows("a", "H3K79me2", 99, downstream_fold=.6)))
     assert check == "strand" and list(assays) == ["H3K36me3"]
 
 # windows
 
 def test_windows_come_from_what_is_there():
-    assert window_of([INTEGRAL]) == (CHECKED, INTEGRAL) and window_of([Need(40_000, 500)]) is None and window_of([Need(1000, 100)]) is None
+    assert window_of([INTEGRAL]) == (CHECKED, INTEGRAL) and window_of([Need(40_000, 500)]) is None
+    assert window_of([Need(1000, 100)]) is None
     assert window_of([Need(4000, 100), Need(20_000, 50)]) == (CHECKED, Need(20_000, 50))
     assert window_of([Need(2000, 100)]) == (Need(2000, 100), Need(2000, 100))
 
@@ -174,7 +196,8 @@ def test_the_table_of_a_clean_study(clean):
     assert fit.loc["cellA", "cellA"] > .3 and fit.loc["cellA", "cellB"] == pytest.approx(-fit.loc["cellA", "cellA"])
 
 @pytest.mark.parametrize("genes,cells,seed", [(250, 3, 1), (200, 2, 2), (100, 2, 3), (48, 1, 4)])
-def test_no_false_alarm(genes, cells, seed, tmp_path): assert look(simulate(tmp_path/"s", genes=genes, cells=cells, seed=seed, grid=RIDGE))[2].empty
+def test_no_false_alarm(genes, cells, seed, tmp_path):
+    assert look(simulate(tmp_path/"s", genes=genes, cells=cells, seed=seed, grid=RIDGE))[2].empty
 
 def genes(change):
     def edit(at):
@@ -187,7 +210,8 @@ def anywhere(t): # as if of another assembly; the smallest chromosome of the sim
 
 def exchange(at):
     text = (at/"study.toml").read_text()
-    (at/"study.toml").write_text(text.replace('cellA = "cellA"', 'cellA = "cellB"').replace('cellB = "cellB"', 'cellB = "cellA"'))
+    (at/"study.toml").write_text(text.replace('cellA = "cellA"', 'cellA = "cellB"').replace('cellB = "cellB"',
+        'cellB = "cellA"'))
 
 def lose_chr1(at):
     old, new = at/"tracks"/"cellA-H3K27me3.bigWig", at/"tracks"/"new.bigWig"
@@ -201,14 +225,17 @@ def lose_chr1(at):
 
 def twice(at): shutil.copy(at/"tracks"/"cellA-H3K4me3.bigWig", at/"tracks"/"cellB-H3K9ac.bigWig")
 
-def same_column(at): (at/"study.toml").write_text((at/"study.toml").read_text().replace('cellB = "cellB"', 'cellB = "cellA"'))
+def same_column(at):
+    (at/"study.toml").write_text((at/"study.toml").read_text().replace('cellB = "cellB"', 'cellB = "cellA"'))
 
 FAULTS = dict(exchanged=(exchange, ["expression"]*2, "its expression fits the tracks of cellB"),
               off=(genes(lambda t: t.assign(tss=t.tss + 10_000)), ["peak"]*2, "no peak at the TSS (H3K4me3"),
               start=(genes(lambda t: t.assign(tss=t.start)), ["strand"]*2, "no peak at the TSS on the - strand"),
               assembly=(genes(anywhere), ["peak"]*2, "is it another assembly"),
-              shifted=(genes(lambda t: t.assign(tss=t.tss + 1500)), ["shift"]*2, "the peak is off the TSS (+ strand: H3K4me3 -1,"),
-              turned=(genes(lambda t: t.assign(strand=t.strand.map({"+": "-", "-": "+"}))), ["strand"]*2, "H3K36me3 0."),
+              shifted=(genes(lambda t: t.assign(tss=t.tss + 1500)), ["shift"]*2,
+                       "the peak is off the TSS (+ strand: H3K4me3 -1,"),
+              turned=(genes(lambda t: t.assign(strand=t.strand.map({"+": "-", "-": "+"}))), ["strand"]*2,
+                      "H3K36me3 0."),
               lost=(lose_chr1, ["chromosome"], "no signal on chr1, where about"),
               twice=(twice, ["identical"], "H3K4me3 of cellA and H3K9ac of cellB have the same content"),
               column=(same_column, ["identical"], "the expression of cellA and cellB is the same"))
@@ -216,7 +243,8 @@ FAULTS = dict(exchanged=(exchange, ["expression"]*2, "its expression fits the tr
 @pytest.mark.parametrize("name", FAULTS)
 def test_planted_faults_are_found(name, clean, tmp_path, hear, caplog):
     (change, checks, text), path = FAULTS[name], clean[0]
-    shutil.copytree(path.parent, tmp_path/"s")                            # what is binned and did not change is not binned again
+    # what is binned and did not change is not binned again
+    shutil.copytree(path.parent, tmp_path/"s")
     change(tmp_path/"s")
     found = look(tmp_path/"s"/"study.toml")[2]
     assert list(found.check) == checks and text in found.message[0]
@@ -226,7 +254,8 @@ def test_planted_faults_are_found(name, clean, tmp_path, hear, caplog):
 def test_three_cells_in_a_ring(tmp_path):
     "The expression of each cell is given as that of the next; each finds its own tracks."
     path = simulate(tmp_path/"s", genes=300, cells=3, grid=RIDGE)
-    path.write_text(re.sub(r'cell([ABC]) = "cell\1"', lambda m: f'cell{m[1]} = "cell{dict(A="B", B="C", C="A")[m[1]]}"', path.read_text()))
+    path.write_text(re.sub(r'cell([ABC]) = "cell\1"',
+                           lambda m: f'cell{m[1]} = "cell{dict(A="B", B="C", C="A")[m[1]]}"', path.read_text()))
     found = look(path)[2]
     assert list(found.check) == ["expression"]*3
     assert [re.search("tracks of (cell.)", m)[1] for m in found.message] == ["cellB", "cellC", "cellA"]
@@ -305,6 +334,8 @@ def test_encode_as_it_is_and_with_its_cells_exchanged(encode):
     n = qc[(qc.cell == "gm12878") & (qc.assay == "DNase") & (qc.measure == "profile")].groupby("group").n.first()
     assert list(n[list(THIRDS)]) == [8392, 1991, 1952, 1975]             # 59 % are at 0
     text = (encode/"study.toml").read_text()
-    (encode/"study.toml").write_text(text.replace('gm12878 = "gm12878"', 'gm12878 = "h1"').replace('\nh1 = "h1"', '\nh1 = "gm12878"'))
+    (encode/"study.toml").write_text(text.replace('gm12878 = "gm12878"', 'gm12878 = "h1"').replace('\nh1 = "h1"',
+        '\nh1 = "gm12878"'))
     found = look(encode/"study.toml")[2]
-    assert list(found.check) == ["expression"]*2 and "(r = 0.47) better than its own (r = -0.47, 14,310 genes)" in found.message[0]
+    assert list(found.check) == ["expression"]*2
+    assert "(r = 0.47) better than its own (r = -0.47, 14,310 genes)" in found.message[0]

@@ -1,4 +1,5 @@
-"Reads counted by hand: BAM, tagAlign and BED; introns, deletions, strands, copies, samples, scales, controls, damage."
+"""Reads counted by hand: BAM, tagAlign and BED; introns, deletions, strands, copies, samples, scales, controls,
+damage."""
 import gzip, json
 from collections import Counter
 from dataclasses import replace
@@ -19,7 +20,8 @@ SIZES = {"chr1": 1000, "chr2": 300}
 REVERSE, SECOND, DUPLICATE, EXTRA, UNMAPPED = 16, 256, 1024, 2048, 4
 
 def write_bam(path, rows, sizes=SIZES, index=True): # rows: chrom, start, flag, mapq, cigar[, mate start, length]
-    with pysam.AlignmentFile(str(path), "wb", reference_names=list(sizes), reference_lengths=list(sizes.values())) as out:
+    with pysam.AlignmentFile(str(path), "wb", reference_names=list(sizes),
+                             reference_lengths=list(sizes.values())) as out:
         for k, (chrom, start, flag, mapq, cigar, *pair) in enumerate(rows):
             r = pysam.AlignedSegment(out.header)
             r.query_name, r.flag, r.reference_id, r.reference_start = f"r{k}", flag, list(sizes).index(chrom), start
@@ -45,7 +47,8 @@ def bases(path, start, end, chrom="chr1", sizes=SIZES, kind=None, **options):
 
 @pytest.mark.parametrize("cigar,covers", [
     ("10M", [(100, 110)]), ("4=2X4=", [(100, 110)]), ("4M2D6M", [(100, 112)]), ("4M2I4M", [(100, 108)]),
-    ("3S7M2H", [(100, 107)]), ("4M20N6M", [(100, 104), (124, 130)]), ("2M10N2M1D2M10N4M", [(100, 102), (112, 117), (127, 131)])])
+    ("3S7M2H", [(100, 107)]), ("4M20N6M", [(100, 104), (124, 130)]),
+    ("2M10N2M1D2M10N4M", [(100, 102), (112, 117), (127, 131)])])
 def test_aligned_bases_of_a_cigar(cigar, covers, tmp_path):
     "Deleted bases count as covered, as in a tagAlign; introns do not."
     bam = write_bam(tmp_path/"x.bam", [("chr1", 100, 0, 60, cigar)])
@@ -73,8 +76,10 @@ def test_random_reads_as_by_brute_force(index, tmp_path):
     if index: rows.sort(key=lambda r: r[:2])
     s = open_source(write_bam(tmp_path/"x.bam", rows, index=index), SIZES, list(SIZES))
     for c, n in SIZES.items(): assert (s.read(c, 0, n) == x[c]).all()
-    windows = pd.DataFrame([("chr2", -10, 65), ("chr1", 30, 105), ("chr1", 950, 1025)], columns=["chrom", "start", "end"])
-    by_hand = [np.pad(x[c], 100)[s + 100:e + 100].reshape(-1, 25).mean(1) for c, s, e in windows.itertuples(index=False)]
+    windows = pd.DataFrame([("chr2", -10, 65), ("chr1", 30, 105), ("chr1", 950, 1025)],
+                           columns=["chrom", "start", "end"])
+    by_hand = [np.pad(x[c], 100)[s + 100:e + 100].reshape(-1, 25).mean(1)
+               for c, s, e in windows.itertuples(index=False)]
     assert np.allclose(bin_signal(s, windows, 25, SIZES).values, by_hand, rtol=1e-6)
     at, total = running_integral(s, "chr1", 1000, chunk=64)
     assert np.allclose(np.interp(np.arange(1001), at, total), np.append(0, np.cumsum(x["chr1"])))
@@ -89,9 +94,11 @@ def test_text_and_bam_of_the_same_reads_agree(tmp_path):
     assert steps(bam) == {0: 0, 5: 1, 20: 3, 41: 2, 56: 0}
 
 def test_an_unsorted_bam_and_text_in_any_order(tmp_path):
-    rows = [("chr2", 7, 0, 60, "10M"), ("chr1", 500, 0, 60, "10M"), ("chr2", 3, 0, 60, "10M"), ("chr1", 2, 0, 60, "10M")]
+    rows = [("chr2", 7, 0, 60, "10M"), ("chr1", 500, 0, 60, "10M"), ("chr2", 3, 0, 60, "10M"),
+            ("chr1", 2, 0, 60, "10M")]
     bam = write_bam(tmp_path/"x.bam", rows, index=False)
-    assert steps(bam) == {0: 0, 2: 1, 12: 0, 500: 1, 510: 0} and steps(bam, "chr2") == {0: 0, 3: 1, 7: 2, 13: 1, 17: 0}
+    assert steps(bam) == {0: 0, 2: 1, 12: 0, 500: 1, 510: 0}
+    assert steps(bam, "chr2") == {0: 0, 3: 1, 7: 2, 13: 1, 17: 0}
 
 def test_a_chromosome_without_reads_has_depth_0_and_one_not_in_the_file_none(tmp_path):
     s = open_source(write_bam(tmp_path/"x.bam", [("chr1", 0, 0, 60, "10M")]), SIZES | {"chr3": 50}, ["chr1", "chr3"])
@@ -105,7 +112,8 @@ def test_a_bed_of_three_columns_has_depth_but_no_direction(tmp_path):
 # direction
 
 @pytest.mark.parametrize("options,plus,minus", [
-    (dict(extend=200), (100, 300), (-64, 136)), (dict(extend=20), (100, 136), (100, 136)), (dict(shift=10), (110, 146), (90, 126)),
+    (dict(extend=200), (100, 300), (-64, 136)), (dict(extend=20), (100, 136), (100, 136)),
+    (dict(shift=10), (110, 146), (90, 126)),
     (dict(shift=-10, extend=40), (90, 130), (106, 146)), (dict(shift=-120), (-20, 16), (220, 256))])
 def test_reads_move_and_grow_in_their_own_direction(options, plus, minus, tmp_path):
     for strand, (s, e) in (("+", plus), ("-", minus)):
@@ -124,7 +132,8 @@ def test_bases_beyond_the_end_of_the_chromosome_are_not_read(tmp_path):
     assert b.values.tolist() == [[.5, 0]] and b.outside.tolist() == [20]
 
 PAIR = [("chr1", 100, 99, 60, "10M", 190, 100), ("chr1", 190, 147, 60, "10M", 100, -100), # a proper pair, 100–200
-        ("chr1", 300, 163, 60, "10M", 340, 50), ("chr1", 340, 83, 20, "10M", 300, -50),   # 300–350, its first mate on −
+        # 300–350, its first mate on −
+        ("chr1", 300, 163, 60, "10M", 340, 50), ("chr1", 340, 83, 20, "10M", 300, -50),
         ("chr1", 500, 65, 60, "10M", 900, 410)]                                          # not proper
 
 def test_a_pair_is_two_reads_or_one_fragment(tmp_path, caplog):
@@ -139,15 +148,19 @@ def test_a_pair_is_two_reads_or_one_fragment(tmp_path, caplog):
 
 def test_templates_of_single_reads_are_refused(tmp_path):
     bam = write_bam(tmp_path/"x.bam", [("chr1", 100, 0, 60, "10M")])
-    with pytest.raises(InputError, match=r"x\.bam: extend = \"template\" needs paired reads"): steps(bam, extend="template")
-    with pytest.raises(InputError, match="needs a BAM"): steps(write_tags(tmp_path/"x.tagAlign", [("chr1", 1, 9, "+")]), extend="template")
+    with pytest.raises(InputError, match=r"x\.bam: extend = \"template\" needs paired reads"):
+        steps(bam, extend="template")
+    with pytest.raises(InputError, match="needs a BAM"):
+        steps(write_tags(tmp_path/"x.tagAlign", [("chr1", 1, 9, "+")]), extend="template")
 
 # what is left out
 
-COPIES = [("chr1", 100, 0, 60, "10M"), ("chr1", 100, DUPLICATE, 60, "12M"), ("chr1", 100, REVERSE, 60, "12M"), ("chr1", 102, REVERSE, 9, "10M")]
+COPIES = [("chr1", 100, 0, 60, "10M"), ("chr1", 100, DUPLICATE, 60, "12M"), ("chr1", 100, REVERSE, 60, "12M"),
+          ("chr1", 102, REVERSE, 9, "10M")]
 
 @pytest.mark.parametrize("options,depth", [
-    ({}, [4, 4, 3]), (dict(duplicates="drop"), [3, 3, 2]), (dict(duplicates="position"), [2, 2, 2]), (dict(mapq=10), [3, 3, 2]),
+    ({}, [4, 4, 3]), (dict(duplicates="drop"), [3, 3, 2]), (dict(duplicates="position"), [2, 2, 2]),
+    (dict(mapq=10), [3, 3, 2]),
     (dict(mapq=9), [4, 4, 3]), (dict(duplicates="drop", mapq=10), [2, 2, 1])])
 def test_duplicates_and_mapping_quality(options, depth, tmp_path):
     "At 105, 109 and 111. Position keeps the longest read of each strand and 5′ end: 100–112 on + and 100–112 on −."
@@ -155,7 +168,8 @@ def test_duplicates_and_mapping_quality(options, depth, tmp_path):
     assert [x[105], x[109], x[111]] == [depth[0], depth[1], depth[2]]
 
 def test_copies_in_text_are_those_of_one_position(tmp_path):
-    tags = write_tags(tmp_path/"x.tagAlign", [("chr1", 10, 46, "+"), ("chr1", 10, 46, "+"), ("chr1", 10, 46, "-"), ("chr2", 10, 46, "+")])
+    tags = write_tags(tmp_path/"x.tagAlign",
+                      [("chr1", 10, 46, "+"), ("chr1", 10, 46, "+"), ("chr1", 10, 46, "-"), ("chr2", 10, 46, "+")])
     s = open_source(tags, SIZES, ["chr1"], reads=Reads(duplicates="drop"))
     assert s.read("chr1", 20, 21).tolist() == [2]
     assert s.done["chromosomes"]["chr1"] == dict(counted=2, duplicate=1, records=3)
@@ -167,22 +181,26 @@ def test_a_bam_without_marked_duplicates_says_so(tmp_path, caplog):
 # down-sampling
 
 def library(n=300): # reads on two chromosomes, each at a place of its own
-    return [("chr1", 3*k, 3*k + 1 + k % 2, "+-"[k % 2]) for k in range(n)] + [("chr2", 2*k, 2*k + 1, "+") for k in range(n//3)]
+    return [("chr1", 3*k, 3*k + 1 + k % 2, "+-"[k % 2]) for k in range(n)] + [("chr2", 2*k, 2*k + 1, "+")
+                                                                              for k in range(n//3)]
 
 def kept(path, chrom, **options):
     return np.flatnonzero(np.diff(bases(path, 0, SIZES[chrom], chrom, **options), prepend=0) > 0).tolist()
 
 def test_a_sample_is_exact_and_depends_on_its_seed_alone(tmp_path):
     tags = write_tags(tmp_path/"x.tagAlign", library())
-    both = [(len(kept(tags, "chr1", reads=100, seed=s)), len(kept(tags, "chr2", reads=100, seed=s))) for s in range(4)]
+    both = [(len(kept(tags, "chr1", reads=100, seed=s)), len(kept(tags, "chr2", reads=100, seed=s)))
+            for s in range(4)]
     assert all(a + b == 100 and 60 < a < 90 for a, b in both) and len(set(both)) > 1
     first = kept(tags, "chr1", reads=100, seed=5)
     assert first == kept(tags, "chr1", reads=100, seed=5) != kept(tags, "chr1", reads=100, seed=6)
     shuffled = [library()[k] for k in np.random.default_rng(0).permutation(400)]
-    other = write_tags(tmp_path/"y.tagAlign.gz", [(c[3:], *r) for c, *r in shuffled])        # chromosomes by another name
+    # chromosomes by another name
+    other = write_tags(tmp_path/"y.tagAlign.gz", [(c[3:], *r) for c, *r in shuffled])
     bam = write_bam(tmp_path/"x.bam", [(c, s, REVERSE*(d == "-"), 60, f"{e - s}M") for c, s, e, d in library()])
     assert kept(other, "chr1", reads=100, seed=5) == kept(bam, "chr1", reads=100, seed=5) == first
-    s = open_source(tags, SIZES, list(SIZES), reads=Reads(reads=100, seed=5))                # the other chromosome first
+    # the other chromosome first
+    s = open_source(tags, SIZES, list(SIZES), reads=Reads(reads=100, seed=5))
     s.read("chr2", 0, 1)
     assert np.flatnonzero(np.diff(s.read("chr1", 0, 1000), prepend=0) > 0).tolist() == first
 
@@ -191,9 +209,11 @@ def test_every_read_has_the_same_chance():
     drawn = pd.DataFrame([shares(counts, 20, s) for s in range(400)])
     assert (drawn.sum(axis=1) == 20).all() and np.allclose(drawn.mean(), [12, 6, 2], atol=.25)
     none = np.zeros(0, np.int32)
-    a = Aligned(np.arange(30, dtype=np.int32), np.arange(30, dtype=np.int32) + 1, np.zeros(30, bool), none, none, none)
+    a = Aligned(np.arange(30, dtype=np.int32), np.arange(30, dtype=np.int32) + 1, np.zeros(30, bool), none, none,
+                none)
     seen = Counter(int(x) for s in range(400) for x in sample(a, 10, s, "a").start)
-    assert len(seen) == 30 and all(90 < v < 180 for v in seen.values())                      # 133 expected, 9.4 the spread
+    # 133 expected, 9.4 the spread
+    assert len(seen) == 30 and all(90 < v < 180 for v in seen.values())
 
 def test_a_library_that_is_small_enough_is_kept_whole(tmp_path, caplog):
     tags = write_tags(tmp_path/"x.tagAlign", library())
@@ -202,17 +222,21 @@ def test_a_library_that_is_small_enough_is_kept_whole(tmp_path, caplog):
 def test_a_region_keeps_its_share_of_the_sample(tmp_path):
     tags = write_tags(tmp_path/"x.tagAlign", library())
     n = [len(kept(tags, c, reads=1000, library_size=4000)) for c in SIZES]
-    assert sum(n) == 100                                                                      # 400 of 4000, and 1000 kept of those
+    # 400 of 4000, and 1000 kept of those
+    assert sum(n) == 100
 
 # scaling: 4 reads, together 10 + 10 + 20 + 40 bases
 
 FOUR = [("chr1", 0, 10, "+"), ("chr1", 5, 15, "+"), ("chr1", 100, 120, "-"), ("chr2", 0, 40, "+")]
 
 @pytest.mark.parametrize("options,factor", [
-    ({}, 1), (dict(normalise="rpm"), 1e6/4), (dict(normalise="rpm", library_size=50), 1e6/50), (dict(normalise="rpkm"), 1e9/(4*20)),
+    ({}, 1), (dict(normalise="rpm"), 1e6/4), (dict(normalise="rpm", library_size=50), 1e6/50),
+    (dict(normalise="rpkm"), 1e9/(4*20)),
     (dict(normalise="rpkm", library_size=50), 1e9/(50*20)), (dict(normalise="rpkm", extend=40), 1e9/(4*40)),
-    (dict(normalise="1x", genome_size=800), 800/(4*20)), (dict(normalise="1x", genome_size=800, extend=50), 800/(4*50)),
-    (dict(normalise="1x", genome_size=800, library_size=8), 800/(8*20)), (dict(normalise="rpm", reads=20, library_size=40), 1e6/20)])
+    (dict(normalise="1x", genome_size=800), 800/(4*20)),
+    (dict(normalise="1x", genome_size=800, extend=50), 800/(4*50)),
+    (dict(normalise="1x", genome_size=800, library_size=8), 800/(8*20)),
+    (dict(normalise="rpm", reads=20, library_size=40), 1e6/20)])
 def test_scales(options, factor, tmp_path):
     tags = write_tags(tmp_path/"x.tagAlign", FOUR)
     s = open_source(tags, SIZES, ["chr1"], reads=Reads(**options))
@@ -221,12 +245,14 @@ def test_scales(options, factor, tmp_path):
     if "reads" not in options: assert s.read("chr1", 7, 8)[0] == np.float32(2*factor)
 
 def test_1x_has_a_mean_of_1(tmp_path):
-    s = open_source(write_tags(tmp_path/"x.tagAlign", FOUR), SIZES, list(SIZES), reads=Reads(normalise="1x", genome_size=1300))
+    s = open_source(write_tags(tmp_path/"x.tagAlign", FOUR), SIZES, list(SIZES),
+                    reads=Reads(normalise="1x", genome_size=1300))
     assert np.mean(np.concatenate([s.read(c, 0, n) for c, n in SIZES.items()])) == pytest.approx(1)
 
 def test_a_library_is_no_smaller_than_its_region(tmp_path, caplog):
     tags = write_tags(tmp_path/"x.tagAlign", FOUR)
-    with pytest.raises(InputError, match="library_size = 3, but 4 reads count in the file alone"): steps(tags, normalise="rpkm", library_size=3)
+    with pytest.raises(InputError, match="library_size = 3, but 4 reads count in the file alone"):
+        steps(tags, normalise="rpkm", library_size=3)
     steps(write_bam(tmp_path/"x.bam", [("chr1", 0, 0, 60, "10M")]), normalise="rpm")
     assert "all reads are on chr1; if the file is a region of a library, give library_size" in caplog.text
 
@@ -235,18 +261,21 @@ def test_a_library_is_no_smaller_than_its_region(tmp_path, caplog):
 def test_log2_ratio_and_difference_by_hand(tmp_path):
     x = write_tags(tmp_path/"x.tagAlign", [("chr1", 0, 20, "+"), ("chr1", 0, 20, "-"), ("chr1", 10, 30, "+")])
     control = write_tags(tmp_path/"c.tagAlign.gz", [("chr1", 10, 40, "+")])
-    log2 = {0: np.log2(3), 10: 1, 20: 0, 30: -1, 40: 0}                                      # (2+1)/1, (3+1)/2, 2/2, 1/2, 1/1
+    # (2+1)/1, (3+1)/2, 2/2, 1/2, 1/1
+    log2 = {0: np.log2(3), 10: 1, 20: 0, 30: -1, 40: 0}
     assert steps(x, control=control) == pytest.approx(log2)
     assert steps(x, control=control, pseudocount=2.)[0] == pytest.approx(1)                   # (2+2)/2
     assert steps(x, control=control, compare="subtract") == {0: 2, 10: 2, 20: 0, 30: 0, 40: 0}
     s = open_source(x, SIZES, ["chr1"], reads=Reads(control=control, compare="subtract"))
     s.read("chr1", 0, 1)
-    assert s.done["bases_below_control"] == dict(chr1=10) and s.done["control_reads"]["chromosomes"]["chr1"]["counted"] == 1
+    assert s.done["bases_below_control"] == dict(chr1=10)
+    assert s.done["control_reads"]["chromosomes"]["chr1"]["counted"] == 1
 
 def test_the_control_goes_through_the_same_steps_with_its_own_size(tmp_path, caplog):
     x = write_bam(tmp_path/"x.bam", [("chr1", 100, 0, 60, "10M")]*2 + [("chr1", 100, 0, 3, "10M")])
     control = write_bam(tmp_path/"c.bam", [("chr1", 110, REVERSE, 60, "10M"), ("chr1", 110, 0, 3, "10M")])
-    o = dict(control=control, mapq=30, extend=20, normalise="rpm", library_size=1_000_000, control_library_size=500_000)
+    o = dict(control=control, mapq=30, extend=20, normalise="rpm", library_size=1_000_000,
+             control_library_size=500_000)
     assert "compared as they are" not in caplog.text
     assert steps(x, **o) == pytest.approx({0: 0, 100: 0, 120: 0}, abs=1e-6) or steps(x, **o) == {0: 0}
     assert steps(x, **o | dict(compare="subtract", control_library_size=1_000_000)) == {0: 0, 100: 1, 120: 0}
@@ -258,8 +287,10 @@ def test_a_control_that_lacks_a_chromosome_or_is_no_reads(tmp_path):
     control = write_tags(tmp_path/"c.tagAlign", [("chr1", 10, 40, "+")])
     with pytest.raises(InputError, match="the control has no chr2"): steps(x, control=control)
     (tmp_path/"c.bedGraph").write_text("chr1\t0\t1\t1\n")
-    with pytest.raises(InputError, match="needs to be reads, not bedgraph"): steps(x, control=str(tmp_path/"c.bedGraph"))
-    with pytest.raises(InputError, match="no such file; it is the control"): steps(x, control=str(tmp_path/"none.bam"))
+    with pytest.raises(InputError, match="needs to be reads, not bedgraph"):
+        steps(x, control=str(tmp_path/"c.bedGraph"))
+    with pytest.raises(InputError, match="no such file; it is the control"):
+        steps(x, control=str(tmp_path/"none.bam"))
 
 # files that are wrong
 
@@ -272,7 +303,8 @@ def test_truncated_and_damaged_bams(tmp_path):
         with pytest.raises(InputError, match=r"x\.bam: (the file is truncated|not a BAM)"): steps(tmp_path/"x.bam")
     (tmp_path/"y.bam").write_bytes(whole[:len(whole)//2] + bytes(200) + whole[len(whole)//2 + 200:])
     with pytest.raises(InputError, match=r"y\.bam: damaged or truncated"): steps(tmp_path/"y.bam")
-    (tmp_path/"z.bam").write_bytes(whole[:len(whole)//2] + whole[-28:])                       # cut, with an end glued on
+    # cut, with an end glued on
+    (tmp_path/"z.bam").write_bytes(whole[:len(whole)//2] + whole[-28:])
     with pytest.raises(InputError, match=r"z\.bam: "): steps(tmp_path/"z.bam")
 
 def test_the_index_of_another_file(tmp_path):
@@ -291,9 +323,12 @@ def test_what_is_no_bam(content, message, tmp_path):
 GOOD = "chr1\t1\t9\tN\t1000\t+\n"
 
 @pytest.mark.parametrize("text,message", [
-    ("", "no reads in it"), ("# nothing\n\n", "no reads in it"), (GOOD + "chr1\t5\t5\tN\t0\t+\n", "line 2: .* start < end"),
-    (GOOD + "chr1\tx\t5\tN\t0\t+\n", "line 2"), ("# one\n" + GOOD + "\nchr1\t-5\t5\tN\t0\t+\n", "line 4"), (GOOD*3 + "chr1\t1\n", "line 4"),
-    (GOOD + "chr1\t1\t9\tN\t1000\t.\n", r"line 2: .*a strand \(\+ -\)"), ("chr1\t1\t9\n", "line 1"), (GOOD + "chr1\t1.5\t9\tN\t0\t+\n", "line 2"),
+    ("", "no reads in it"), ("# nothing\n\n", "no reads in it"),
+    (GOOD + "chr1\t5\t5\tN\t0\t+\n", "line 2: .* start < end"),
+    (GOOD + "chr1\tx\t5\tN\t0\t+\n", "line 2"), ("# one\n" + GOOD + "\nchr1\t-5\t5\tN\t0\t+\n", "line 4"),
+    (GOOD*3 + "chr1\t1\n", "line 4"),
+    (GOOD + "chr1\t1\t9\tN\t1000\t.\n", r"line 2: .*a strand \(\+ -\)"), ("chr1\t1\t9\n", "line 1"),
+    (GOOD + "chr1\t1.5\t9\tN\t0\t+\n", "line 2"),
     ("\ufeffnone\n", "line 1")])
 def test_wrong_lines(text, message, tmp_path):
     (tmp_path/"x.tagAlign").write_text(text)
@@ -304,7 +339,8 @@ def test_windows_line_ends_and_blank_lines(tmp_path):
     assert steps(tmp_path/"x.tagAlign") == {0: 0, 1: 2, 9: 0}
 
 def test_gz_that_ends_early(tmp_path):
-    whole = gzip.compress("".join(f"chr1\t{k}\t{k + 9}\tN\t1000\t+\n" for k in np.random.default_rng(0).integers(0, 900, 50_000)).encode())
+    whole = gzip.compress("".join(f"chr1\t{k}\t{k + 9}\tN\t1000\t+\n"
+                                  for k in np.random.default_rng(0).integers(0, 900, 50_000)).encode())
     for cut in (4, len(whole)//2):
         (tmp_path/"x.tagAlign.gz").write_bytes(whole[:-cut])
         with pytest.raises(InputError, match="ends early or is damaged"): steps(tmp_path/"x.tagAlign.gz")
@@ -316,10 +352,12 @@ def test_gz_that_ends_early(tmp_path):
 def test_the_header_of_another_genome(tmp_path):
     from chromexpress.genome import ASSEMBLIES
     bam = write_bam(tmp_path/"x.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg38"])
-    with pytest.raises(InputError, match=r"x\.bam: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like hg38"):
+    with pytest.raises(InputError,
+            match=r"x\.bam: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; the file looks like hg38"):
         open_source(bam, ASSEMBLIES["hg19"], ["chr9"])
     tags = write_tags(tmp_path/"x.tagAlign", [("chr2", 290, 320, "+")])
-    with pytest.raises(InputError, match="chr2 ends at 300, and something in the file at 320"): open_source(tags, SIZES, ["chr2"])
+    with pytest.raises(InputError, match="chr2 ends at 300, and something in the file at 320"):
+        open_source(tags, SIZES, ["chr2"])
 
 def test_a_wrong_length_matters_only_where_there_are_reads(tmp_path, caplog):
     wrong = dict(chr1=1000, chr2=1000)
@@ -327,8 +365,10 @@ def test_a_wrong_length_matters_only_where_there_are_reads(tmp_path, caplog):
         bam = write_bam(tmp_path/f"{index}.bam", [("chr1", 0, 0, 60, "10M")], wrong, index)
         assert steps(bam) == {0: 1, 10: 0} and "but not in use: chr2" in caplog.text
     s = open_source(str(tmp_path/"True.bam"), SIZES, ["chr1", "chr2"])
-    assert np.isnan(s.read("chr2", 0, 2)).all() and "chr2 of another length in its header than in the study, but without reads" in caplog.text
-    with pytest.raises(InputError, match="chr2 is 1000 bp long"): open_source(str(tmp_path/"False.bam"), SIZES, ["chr1", "chr2"])
+    assert np.isnan(s.read("chr2", 0, 2)).all()
+    assert "chr2 of another length in its header than in the study, but without reads" in caplog.text
+    with pytest.raises(InputError, match="chr2 is 1000 bp long"):
+        open_source(str(tmp_path/"False.bam"), SIZES, ["chr1", "chr2"])
     bam = write_bam(tmp_path/"reads.bam", [("chr1", 0, 0, 60, "10M"), ("chr2", 0, 0, 60, "10M")], wrong)
     with pytest.raises(InputError, match="chr2 is 1000 bp long"): open_source(bam, SIZES, ["chr1", "chr2"])
 
@@ -341,7 +381,8 @@ def test_names_without_chr(tmp_path):
 def with_reads(folder, line): # the toy study, its first track of cellA made of reads
     path = write_study(folder, models='["ridge"]', tables="", folds='["1"]')
     genes = pd.read_csv(folder/"genes.tsv", sep="\t")
-    rows = [(c, t - 50 + 10*k, t - 14 + 10*k, "+-"[k % 2]) for c, t in zip(genes.chrom, genes.tss) for k in range(1 + t % 7)]
+    rows = [(c, t - 50 + 10*k, t - 14 + 10*k, "+-"[k % 2]) for c, t in zip(genes.chrom, genes.tss)
+            for k in range(1 + t % 7)]
     write_tags(folder/"k4.tagAlign.gz", rows)
     path.write_text(path.read_text().replace('H3K4me3 = "cellA-H3K4me3.bigWig"', f"H3K4me3 = {line}"))
     return path
@@ -351,7 +392,8 @@ def parsed(path):
     return parse_study(path, problems), problems.found
 
 def test_a_track_of_reads_in_a_study(tmp_path):
-    s, found = parsed(with_reads(tmp_path, '{path = "k4.tagAlign.gz", extend = 200, normalise = "rpm", control = "k4.tagAlign.gz"}'))
+    s, found = parsed(with_reads(tmp_path, '{path = "k4.tagAlign.gz", extend = 200, normalise = "rpm", control = '
+                                           '"k4.tagAlign.gz"}'))
     track = s.tracks["cellA"]["H3K4me3"]
     assert found == [] and track.scale == "log" and track.uncovered == 0 and track.format == "tagalign"
     assert track.reads == Reads(extend=200, normalise="rpm", control=str(tmp_path/"k4.tagAlign.gz"))
@@ -385,7 +427,8 @@ def test_a_study_of_reads_is_prepared_and_keeps_what_was_done(tmp_path):
 def test_another_control_is_another_track(tmp_path):
     path = with_reads(tmp_path, '{path = "k4.tagAlign.gz", control = "c.tagAlign"}')
     genes = pd.read_csv(tmp_path/"genes.tsv", sep="\t")
-    control = lambda start: write_tags(tmp_path/"c.tagAlign", [(c, start, start + 36, "+") for c in dict.fromkeys(genes.chrom)])
+    control = lambda start: write_tags(tmp_path/"c.tagAlign",
+                                       [(c, start, start + 36, "+") for c in dict.fromkeys(genes.chrom)])
     control(5)
     finish(path)
     assert not_current(path) == set()
@@ -394,7 +437,8 @@ def test_another_control_is_another_track(tmp_path):
 
 def test_a_killed_binning_resumes(tmp_path):
     genes = pd.DataFrame(dict(gene_id=["a", "b"], chrom=["chr1", "chr2"], tss=[500, 100], strand=["+", "-"]))
-    track = Track("c", "m", write_bam(tmp_path/"x.bam", [("chr1", 490, 0, 60, "36M"), ("chr2", 90, REVERSE, 60, "36M")]), reads=Reads(extend=50))
+    track = Track("c", "m", write_bam(tmp_path/"x.bam", [("chr1", 490, 0, 60, "36M"),
+                                                         ("chr2", 90, REVERSE, 60, "36M")]), reads=Reads(extend=50))
     work = lambda folder: lambda: fill(track, [Need(100, 10), Need(60, 5), INTEGRAL], genes, SIZES, folder, {"v": 1})
     work(tmp_path/"whole")()
     n = 0
@@ -402,10 +446,12 @@ def test_a_killed_binning_resumes(tmp_path):
         work(tmp_path/f"{n}")()
         assert files(tmp_path/f"{n}") == files(tmp_path/"whole")
         n += 1
-    assert n == 9                                                                             # 2 stores, 4 integrals, 3 sidecars
+    # 2 stores, 4 integrals, 3 sidecars
+    assert n == 9
 
 def test_applying_to_reads_that_were_treated_otherwise():
-    then = dict(kind="bam", scale="linear", uncovered=0., reads=Track("c", "m", "x.bam", reads=Reads(extend=200)).treatment)
+    then = dict(kind="bam", scale="linear", uncovered=0.,
+                reads=Track("c", "m", "x.bam", reads=Reads(extend=200)).treatment)
     now = Track("d", "m", "y.bam", reads=Reads(extend=150, library_size=7, normalise="rpm"))
     assert track_differences(now, then) == ["[tracks.d] m: of its reads, extend is 150, in training it was 200; "
                                             "normalise is 'rpm', in training it was 'none'."]
@@ -414,7 +460,8 @@ def test_applying_to_reads_that_were_treated_otherwise():
 def test_without_pysam_the_message_names_the_extra(tmp_path, monkeypatch):
     bam = write_bam(tmp_path/"x.bam", [("chr1", 100, 0, 60, "10M")])
     monkeypatch.setitem(__import__("sys").modules, "pysam", None)
-    with pytest.raises(InputError, match=r"needs pysam; install it with pip install 'chromexpress\[reads\]'"): steps(bam)
+    with pytest.raises(InputError, match=r"needs pysam; install it with pip install 'chromexpress\[reads\]'"):
+        steps(bam)
 
 def test_an_index_is_no_file_of_reads_and_a_bam_without_reads_has_no_signal(tmp_path):
     bam = write_bam(tmp_path/"x.bam", [("chr1", 100, UNMAPPED, 0, "10M")])
@@ -429,7 +476,8 @@ def test_another_assembly_is_refused_before_work_starts(tmp_path):
     path = with_reads(tmp_path, '{path = "k4.bam", control = "input.bam"}')
     write_bam(tmp_path/"k4.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg19"])
     write_bam(tmp_path/"input.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg38"])
-    with pytest.raises(InputError, match=r"input\.bam: .*chr9 is 138394717 bp long in its header.*looks like hg38"): load_study(path)
+    with pytest.raises(InputError, match=r"input\.bam: .*chr9 is 138394717 bp long in its header.*looks like hg38"):
+        load_study(path)
     write_bam(tmp_path/"input.bam", [("chr9", 100, 0, 60, "10M")], ASSEMBLIES["hg19"])
     assert load_study(path)[0].tracks["cellA"]["H3K4me3"].scale == "log"
 

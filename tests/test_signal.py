@@ -1,23 +1,28 @@
-"Every source binned by hand: bigWig, bedGraph, narrowPeak and arrays; partial bins, both ends of a chromosome, silence, damage."
+"""Every source binned by hand: bigWig, bedGraph, narrowPeak and arrays; partial bins, both ends of a chromosome,
+silence, damage."""
 import gzip
 import numpy as np, pandas as pd, pyBigWig, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import ASSEMBLIES, chrom_sizes
-from chromexpress.signal import (RegionArrays, bin_signal, integral_means, max_of_overlaps, open_source, read_intervals,
+from chromexpress.signal import (RegionArrays, bin_signal, integral_means, max_of_overlaps, open_source,
+                                 read_intervals,
                                  running_integral, source_kind, stretches)
 pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 1000, "chr2": 300}
 NAN = float("nan")
 # chr1: 2 on 100–200, 6 on 200–220, 1 on 220–250, 4 on the last hundred bases; chr2: 3 on the first sixty
-TRACK = [("chr1", 100, 200, 2.), ("chr1", 200, 220, 6.), ("chr1", 220, 250, 1.), ("chr1", 900, 1000, 4.), ("chr2", 0, 60, 3.)]
+TRACK = [("chr1", 100, 200, 2.), ("chr1", 200, 220, 6.), ("chr1", 220, 250, 1.), ("chr1", 900, 1000, 4.),
+         ("chr2", 0, 60, 3.)]
 
 def write_bigwig(path, rows, sizes=SIZES):
     with pyBigWig.open(str(path), "w") as bw:
         bw.addHeader(list(sizes.items()))
         for c in sizes:
             of = [r[1:] for r in rows if r[0] == c]
-            if of: bw.addEntries([c]*len(of), [s for s, _, _ in of], ends=[e for _, e, _ in of], values=[float(v) for *_, v in of])
+            if of:
+                bw.addEntries([c]*len(of), [s for s, _, _ in of], ends=[e for _, e, _ in of],
+                              values=[float(v) for *_, v in of])
     return path
 
 def write_text(path, rows, text="{}\t{}\t{}\t{}\n"):
@@ -54,30 +59,37 @@ def source(request, tmp_path):
     return open_source(path, SIZES, list(SIZES), **options)
 
 def regions(*rows): return pd.DataFrame(rows, columns=["chrom", "start", "end"])
-def bins_of(source, chrom, start, end, bin, **kwargs): return bin_signal(source, regions((chrom, start, end)), bin, SIZES, **kwargs)
+def bins_of(source, chrom, start, end, bin, **kwargs):
+    return bin_signal(source, regions((chrom, start, end)), bin, SIZES, **kwargs)
 
 # bins worked out by hand, from every source
 
 @pytest.mark.parametrize("chrom,start,end,bin,means,outside", [
     ("chr1", 150, 250, 50, [2, (20*6 + 30*1)/50], 0),
     ("chr1", 180, 280, 50, [(20*2 + 20*6 + 10*1)/50, 20*1/50], 0),
-    ("chr1", 180, 255, 50, [(20*2 + 20*6 + 10*1)/50, 20*1/25], 0),      # the last bin has 25 bases, and its mean is over those
+    # the last bin has 25 bases, and its mean is over those
+    ("chr1", 180, 255, 50, [(20*2 + 20*6 + 10*1)/50, 20*1/25], 0),
     ("chr1", 95, 106, 10, [(5*2)/10, 2], 0),                           # a last bin of one base
     ("chr1", 210, 212, 50, [6], 0),                                    # less than one bin
     ("chr1", 300, 400, 25, [0, 0, 0, 0], 0),                           # silence is 0
-    ("chr1", 940, 1040, 50, [4, 10*4/50], 40),                         # over the end of the chromosome: zeros, counted
+    # over the end of the chromosome: zeros, counted
+    ("chr1", 940, 1040, 50, [4, 10*4/50], 40),
     ("chr2", -60, 40, 50, [0, 40*3/50], 60),                           # over its start
     ("chr2", -50, 350, 100, [50*3/100, 10*3/100, 0, 0], 100),          # over both
-    ("chr1", 1000, 1100, 50, [0, 0], 100), ("chr1", 5000, 5050, 50, [0], 50), ("chr2", -80, 0, 40, [0, 0], 80),   # wholly outside
+    # wholly outside
+    ("chr1", 1000, 1100, 50, [0, 0], 100), ("chr1", 5000, 5050, 50, [0], 50), ("chr2", -80, 0, 40, [0, 0], 80),
     ("chr2", -100, -20, 40, [0, 0], 80), ("chr2", -100, 20, 40, [0, 0, 20*3/40], 100)])
 def test_bins_by_hand(source, chrom, start, end, bin, means, outside):
     b = bins_of(source, chrom, start, end, bin)
     np.testing.assert_allclose(b.values, [means], rtol=1e-7)
-    assert b.values.dtype == np.float32 and b.outside.tolist() == [outside] and b.offsets.tolist() == [0, len(means)] and b.covered is None
+    assert b.values.dtype == np.float32 and b.outside.tolist() == [outside] and b.offsets.tolist() == [0, len(means)]
+    assert b.covered is None
 
 def test_results_keep_the_order_of_the_regions(source):
-    r = regions(("chr2", 0, 100), ("chr1", 900, 1000), ("chr1", 150, 250), ("chr2", 20, 120), ("chr1", 100, 200), ("chr1", 150, 250))
-    assert bin_signal(source, r, 50, SIZES).values.tolist() == [[3, np.float32(.6)], [4, 4], [2, 3], [np.float32(2.4), 0], [2, 2], [2, 3]]
+    r = regions(("chr2", 0, 100), ("chr1", 900, 1000), ("chr1", 150, 250), ("chr2", 20, 120), ("chr1", 100, 200),
+                ("chr1", 150, 250))
+    assert bin_signal(source, r, 50, SIZES).values.tolist() == [[3, np.float32(.6)], [4, 4], [2, 3],
+                                                                [np.float32(2.4), 0], [2, 2], [2, 3]]
 
 def test_ragged_regions_and_a_bin_size_for_each(source):
     b = bin_signal(source, regions(("chr1", 180, 255), ("chr1", 100, 130), ("chr2", 0, 90)), [50, 50, 45], SIZES)
@@ -90,7 +102,8 @@ SPARSE = [k for k in WRITE if k != "npy"] # arrays have a number for every base
     ("chr1", 230, 290, 0., [20*1/30, 0]), ("chr1", 230, 290, 1., [1, 1]),
     ("chr1", 230, 290, 2.5, [(20*1 + 10*2.5)/30, 2.5]), ("chr1", 230, 290, "skip", [1, NAN]),
     ("chr1", 190, 250, "skip", [(10*2 + 20*6)/30, 1]),                 # 190–200 is 2, 200–220 is 6; then 220–250 is 1
-    ("chr2", 270, 330, 1., [1, 0]),                                    # beyond the chromosome there is nothing, not an uncovered base
+    # beyond the chromosome there is nothing, not an uncovered base
+    ("chr2", 270, 330, 1., [1, 0]),
     ("chr2", 270, 330, "skip", [NAN, NAN]), ("chr2", -30, 60, "skip", [NAN, 3, 3])])
 def test_uncovered_bases(kind, chrom, start, end, uncovered, means, tmp_path):
     path, options = WRITE[kind](tmp_path, TRACK)
@@ -107,19 +120,25 @@ def test_skipped_bases_are_counted(tmp_path):
 # narrowPeak
 
 def test_overlapping_peaks_take_the_maximum(tmp_path):
-    # 100–200 is 2.5; 200–260 is 7; 260–320 is 4 (of 240–320); 320–340 is 2.5 again; 500–600 is 3, not the 1 of the same place
-    peaks = [("chr1", 100, 340, 2.5), ("chr1", 200, 260, 7), ("chr1", 240, 320, 4), ("chr1", 500, 600, 3), ("chr1", 500, 600, 1)]
+    # 100–200 is 2.5; 200–260 is 7; 260–320 is 4 (of 240–320); 320–340 is 2.5 again; 500–600 is 3, not the 1 of the
+    # same place
+    peaks = [("chr1", 100, 340, 2.5), ("chr1", 200, 260, 7), ("chr1", 240, 320, 4), ("chr1", 500, 600, 3),
+             ("chr1", 500, 600, 1)]
     s = open_source(write_text(tmp_path/"x.narrowPeak", peaks[::-1], PEAK), SIZES, ["chr1"])
-    np.testing.assert_allclose(bins_of(s, "chr1", 100, 350, 50).values, [[2.5, 2.5, 7, (10*7 + 40*4)/50, (20*4 + 20*2.5)/50]], rtol=1e-7)
+    np.testing.assert_allclose(bins_of(s, "chr1", 100, 350, 50).values,
+                               [[2.5, 2.5, 7, (10*7 + 40*4)/50, (20*4 + 20*2.5)/50]], rtol=1e-7)
     assert bins_of(s, "chr1", 500, 600, 100).values.tolist() == [[3]]
 
 def test_peaks_that_touch_do_not_overlap():
-    start, end, value = max_of_overlaps(np.array([0, 10, 30]), np.array([10, 20, 40]), np.array([1., 5., 2.], np.float32))
+    start, end, value = max_of_overlaps(np.array([0, 10, 30]), np.array([10, 20, 40]),
+                                        np.array([1., 5., 2.], np.float32))
     assert (start.tolist(), end.tolist(), value.tolist()) == ([0, 10, 30], [10, 20, 40], [1, 5, 2])
 
 def test_maximum_of_many_random_peaks():
     rng, x = np.random.default_rng(3), np.full(500, -np.inf)
-    start = rng.integers(0, 450, 60); end = start + rng.integers(1, 50, 60); value = rng.integers(1, 9, 60).astype(np.float32)
+    start = rng.integers(0, 450, 60)
+    end = start + rng.integers(1, 50, 60)
+    value = rng.integers(1, 9, 60).astype(np.float32)
     for s, e, v in zip(start, end, value): x[s:e] = np.maximum(x[s:e], v)
     found = np.full(500, -np.inf)
     for s, e, v in zip(*max_of_overlaps(start, end, value)):
@@ -142,7 +161,8 @@ def random_regions(seed, sizes, n=60, within=False):
     chrom = rng.choice(list(sizes), n)
     width = rng.integers(1, 900, n)
     width = np.minimum(width, [sizes[c] for c in chrom])
-    start = np.array([rng.integers(0, sizes[c] - w + 1) if within else rng.integers(-500, sizes[c] + 200) for c, w in zip(chrom, width)])
+    start = np.array([rng.integers(0, sizes[c] - w + 1) if within else rng.integers(-500, sizes[c] + 200)
+                      for c, w in zip(chrom, width)])
     return pd.DataFrame(dict(chrom=chrom, start=start, end=start + width))
 
 def slow_means(rows, r, bin, sizes): # one bin at a time, in float64
@@ -157,7 +177,8 @@ def slow_means(rows, r, bin, sizes): # one bin at a time, in float64
 BIGGER = {"chr1": 5000, "chr2": 1200, "chrX": 333}
 @pytest.mark.parametrize("seed", range(3))
 def test_all_sources_agree_with_plain_arithmetic(seed, tmp_path):
-    rows, r = random_track(seed, BIGGER), [random_regions(seed, BIGGER), random_regions(seed + 10, BIGGER, within=True)]
+    rows, r = random_track(seed, BIGGER), [random_regions(seed, BIGGER),
+                                           random_regions(seed + 10, BIGGER, within=True)]
     r = pd.concat(r, ignore_index=True)
     means = {bin: slow_means(rows, r, bin, BIGGER) for bin in (3, 50, 1000)}
     size = r.chrom.map(BIGGER)
@@ -168,7 +189,8 @@ def test_all_sources_agree_with_plain_arithmetic(seed, tmp_path):
         s = open_source(path, BIGGER, list(BIGGER), **options)
         for bin, expected in means.items():
             b = bin_signal(s, r, bin, BIGGER)
-            np.testing.assert_allclose(b.values.ravel(), expected, rtol=1e-6, atol=1e-7, err_msg=f"{kind}, bins of {bin}")
+            np.testing.assert_allclose(b.values.ravel(), expected, rtol=1e-6, atol=1e-7,
+                                       err_msg=f"{kind}, bins of {bin}")
             np.testing.assert_array_equal(b.outside, outside)
 
 @pytest.mark.parametrize("seed,chunk", [(0, 1 << 22), (0, 333), (1, 64), (2, 1)])
@@ -184,24 +206,31 @@ def test_running_integral_is_direct_binning(seed, chunk, uncovered, tmp_path):
             bin, k = int(rng.integers(1, 200)), int(rng.integers(1, 9))
             start = int(rng.integers(-bin*k, n + 100))
             direct = bin_signal(s, regions((c, start, start + k*bin)), bin, BIGGER, uncovered).values
-            np.testing.assert_allclose(integral_means(corners, integral, [start], bin, k), direct, rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(integral_means(corners, integral, [start], bin, k), direct, rtol=1e-6,
+                                       atol=1e-6)
 
 def test_running_integral_by_hand(tmp_path):
     s = open_source(write_bigwig(tmp_path/"x.bw", TRACK), SIZES, list(SIZES))
     corners, integral = running_integral(s, "chr1", 1000)
-    assert corners.tolist() == [0, 100, 200, 220, 250, 900, 1000] and integral.tolist() == [0, 0, 200, 320, 350, 350, 750]
+    assert corners.tolist() == [0, 100, 200, 220, 250, 900, 1000]
+    assert integral.tolist() == [0, 0, 200, 320, 350, 350, 750]
     corners, bases = running_integral(s, "chr1", 1000, "skip", coverage=True)
     assert np.interp([0, 100, 250, 900, 1000], corners, bases).tolist() == [0, 0, 150, 150, 250]
-    corners, integral = running_integral(s, "chr2", 300, 1.)                              # an uncovered base counts as 1
+    # an uncovered base counts as 1
+    corners, integral = running_integral(s, "chr2", 300, 1.)
     assert np.interp([60, 300], corners, integral).tolist() == [180, 420]
 
 def test_stretches():
     r = regions(("chr1", 150, 250), ("chr2", 0, 10), ("chr1", 100, 200), ("chr1", 250, 300), ("chr1", 400, 500))
-    plain = lambda **kwargs: [(c, int(lo), int(hi), list(map(int, rows))) for c, lo, hi, rows in stretches(r, **kwargs)]
-    assert plain() == [("chr1", 100, 300, [2, 0, 3]), ("chr1", 400, 500, [4]), ("chr2", 0, 10, [1])]       # those that touch are joined
-    assert plain(merge=False) == [("chr1", 100, 200, [2]), ("chr1", 150, 250, [0]), ("chr1", 250, 300, [3]), ("chr1", 400, 500, [4]),
+    plain = lambda **kwargs: [(c, int(lo), int(hi), list(map(int, rows)))
+                              for c, lo, hi, rows in stretches(r, **kwargs)]
+    # those that touch are joined
+    assert plain() == [("chr1", 100, 300, [2, 0, 3]), ("chr1", 400, 500, [4]), ("chr2", 0, 10, [1])]
+    assert plain(merge=False) == [("chr1", 100, 200, [2]), ("chr1", 150, 250, [0]), ("chr1", 250, 300, [3]),
+                                  ("chr1", 400, 500, [4]),
                                   ("chr2", 0, 10, [1])]
-    assert plain(most=120) == [("chr1", 100, 250, [2, 0]), ("chr1", 250, 300, [3]), ("chr1", 400, 500, [4]), ("chr2", 0, 10, [1])]
+    assert plain(most=120) == [("chr1", 100, 250, [2, 0]), ("chr1", 250, 300, [3]), ("chr1", 400, 500, [4]),
+                               ("chr2", 0, 10, [1])]
 
 # what cannot be read is refused
 
@@ -214,13 +243,15 @@ def test_truncated_bigwig_of_any_length(tmp_path):
     lengths = [*range(0, 70), *range(70, len(whole) - 4, 101), *range(len(whole) - 4, len(whole))]
     for n in lengths:
         cut.write_bytes(whole[:n])
-        with pytest.raises(InputError, match="cut.bw: (not a bigWig|the file is truncated|damaged)"): open_source(cut, SIZES, ["chr1"])
+        with pytest.raises(InputError, match="cut.bw: (not a bigWig|the file is truncated|damaged)"):
+            open_source(cut, SIZES, ["chr1"])
     cut.write_bytes(whole)
     assert open_source(cut, SIZES, ["chr1"]).read("chr1", 0, 900).sum() > 0
 
 def test_a_bigwig_that_is_damaged_inside(tmp_path):
     whole = bytearray(write_whole_bigwig(tmp_path/"x.bw").read_bytes())
-    at = int.from_bytes(whole[16:24], "little") + 8 + 4           # the data begin after a count, at an offset that the header gives
+    # the data begin after a count, at an offset that the header gives
+    at = int.from_bytes(whole[16:24], "little") + 8 + 4
     whole[at:at + 40] = bytes(40)
     (tmp_path/"x.bw").write_bytes(whole)
     s = open_source(tmp_path/"x.bw", SIZES, ["chr1"])
@@ -229,20 +260,25 @@ def test_a_bigwig_that_is_damaged_inside(tmp_path):
 @pytest.mark.parametrize("name", ["x.bigWig", "x.bedGraph"])
 def test_what_is_not_that_format(name, tmp_path):
     (tmp_path/name).write_bytes(b"\xff\xfe\x00\x80 something else altogether")
-    with pytest.raises(InputError, match=f"{name}: not a (bigWig|text) file"): open_source(tmp_path/name, SIZES, ["chr1"])
+    with pytest.raises(InputError, match=f"{name}: not a (bigWig|text) file"):
+        open_source(tmp_path/name, SIZES, ["chr1"])
 
 @pytest.mark.parametrize("keep", [.2, .5, .9, .999])
 def test_damaged_gz(keep, tmp_path):
     path = write_text(tmp_path/"x.bedGraph.gz", random_track(0, BIGGER))
     whole = path.read_bytes()
     path.write_bytes(whole[:int(keep*len(whole))])
-    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early or is damaged"): open_source(path, BIGGER, ["chr1"])
+    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early or is damaged"):
+        open_source(path, BIGGER, ["chr1"])
     path.write_bytes(whole[:len(whole)//2] + bytes(20) + whole[len(whole)//2 + 20:])
-    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early or is damaged"): open_source(path, BIGGER, ["chr1"])
+    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early or is damaged"):
+        open_source(path, BIGGER, ["chr1"])
     path.write_bytes(b"chr1\t0\t10\t1\n")
-    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early or is damaged"): open_source(path, BIGGER, ["chr1"])
+    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early or is damaged"):
+        open_source(path, BIGGER, ["chr1"])
 
-GOOD = "# made by hand\ntrack type=bedGraph\nchr1\t0\t10\t1\n\nchr1\t10\t20\t2\n"       # six lines with the one that follows
+# six lines with the one that follows
+GOOD = "# made by hand\ntrack type=bedGraph\nchr1\t0\t10\t1\n\nchr1\t10\t20\t2\n"
 @pytest.mark.parametrize("row", ["20 30", "x 30 1", "20 y 1", "30 30 1", "40 30 1", "-1 30 1",
                                  "20 30 NA", "20 30 nan", "20 30 inf", "20 30 one", "20.5 30 1", "20 30.5 1"])
 def test_a_wrong_row_names_its_line(row, tmp_path):
@@ -262,14 +298,18 @@ def test_a_short_peak_names_its_line(tmp_path):
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\ntrack x\n"])
 def test_no_intervals(text, tmp_path):
     (tmp_path/"x.bedGraph").write_text(text)
-    with pytest.raises(InputError, match="x.bedGraph: no intervals"): open_source(tmp_path/"x.bedGraph", SIZES, ["chr1"])
+    with pytest.raises(InputError, match="x.bedGraph: no intervals"):
+        open_source(tmp_path/"x.bedGraph", SIZES, ["chr1"])
 
-@pytest.mark.parametrize("rows,line", [([(0, 20), (10, 30)], 2), ([(10, 30), (0, 20)], 1), ([(0, 100), (10, 20), (50, 60)], 2),
+@pytest.mark.parametrize("rows,line",
+                         [([(0, 20), (10, 30)], 2), ([(10, 30), (0, 20)], 1), ([(0, 100), (10, 20), (50, 60)], 2),
                                        ([(0, 10), (5, 6), (0, 10)], 3)])
 def test_overlaps_in_a_bedgraph_are_refused(rows, line, tmp_path):
     path = write_text(tmp_path/"x.bedGraph", [("chr1", s, e, 1) for s, e in rows])
-    with pytest.raises(InputError, match=f"x.bedGraph, line {line}: overlaps another interval of chr1"): open_source(path, SIZES, ["chr1"])
-    write_text(path, [("chr1", 0, 10, 1), ("chr2", 0, 10, 1), ("chr1", 10, 20, 1)])       # touching, and other chromosomes, are no overlap
+    with pytest.raises(InputError, match=f"x.bedGraph, line {line}: overlaps another interval of chr1"):
+        open_source(path, SIZES, ["chr1"])
+    # touching, and other chromosomes, are no overlap
+    write_text(path, [("chr1", 0, 10, 1), ("chr2", 0, 10, 1), ("chr1", 10, 20, 1)])
     assert open_source(path, SIZES, ["chr1"]).read("chr1", 0, 20).tolist() == [1]*20
 
 # arrays
@@ -292,12 +332,14 @@ def test_arrays_that_leave_the_chromosome(tmp_path):
 @pytest.mark.parametrize("region", [("chr1", 50, 150), ("chr1", 99, 100), ("chr1", 190, 210), ("chr2", 100, 110)])
 def test_what_no_array_covers(region, tmp_path):
     np.save(tmp_path/"chr1:100-200.npy", np.ones((1, 100)))
-    with pytest.raises(InputError, match=r"no array covers chr[12]:\d+-\d+"): bin_signal(RegionArrays(tmp_path), regions(region), 10, SIZES)
+    with pytest.raises(InputError, match=r"no array covers chr[12]:\d+-\d+"):
+        bin_signal(RegionArrays(tmp_path), regions(region), 10, SIZES)
 
 def read_array(folder, row=0): return bin_signal(RegionArrays(folder, row), regions(("chr1", 100, 200)), 10, SIZES)
 
 @pytest.mark.parametrize("array,row,message", [
-    (np.ones((2, 99)), 0, r"its shape is \(2, 99\); its name says \(tracks, 100\)"), (np.ones(100), 0, "its shape is"),
+    (np.ones((2, 99)), 0, r"its shape is \(2, 99\); its name says \(tracks, 100\)"),
+    (np.ones(100), 0, "its shape is"),
     (np.ones((2, 100)), 2, "no row 2, it has 2")])
 def test_wrong_arrays(array, row, message, tmp_path):
     np.save(tmp_path/"chr1:100-200.npy", array)
@@ -312,7 +354,8 @@ def test_a_truncated_array(tmp_path):
 
 def test_a_folder_without_arrays(tmp_path):
     np.save(tmp_path/"chr1.npy", np.ones(3))
-    with pytest.raises(InputError, match="no file in it is named chrom:start-end.npy"): open_source(tmp_path, SIZES, ["chr1"])
+    with pytest.raises(InputError, match="no file in it is named chrom:start-end.npy"):
+        open_source(tmp_path, SIZES, ["chr1"])
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 def test_infinite_signal(value, tmp_path):
@@ -323,15 +366,18 @@ def test_infinite_signal(value, tmp_path):
 
 # formats and assemblies
 
-@pytest.mark.parametrize("name,kind", [("a.bw", "bigwig"), ("a.BigWig", "bigwig"), ("a.b.bg", "bedgraph"), ("a.bdg.gz", "bedgraph"),
+@pytest.mark.parametrize("name,kind", [("a.bw", "bigwig"), ("a.BigWig", "bigwig"), ("a.b.bg", "bedgraph"),
+                                       ("a.bdg.gz", "bedgraph"),
                                        ("a.bedGraph", "bedgraph"), ("a.narrowPeak.gz", "narrowpeak")])
 def test_format_by_name(name, kind): assert source_kind(name) == kind and source_kind("nameless", kind) == kind
 
 def test_unknown_formats(tmp_path):
     assert source_kind(tmp_path) == "npy"
     with pytest.raises(InputError, match="a.cram: cannot tell the format"): source_kind("a.cram")
-    with pytest.raises(InputError, match="kind 'bigwg' is unknown; did you mean 'bigwig'"): source_kind("a.bw", "bigwg")
-    with pytest.raises(InputError, match="no-such.bw: no such file"): open_source(tmp_path/"no-such.bw", SIZES, ["chr1"])
+    with pytest.raises(InputError, match="kind 'bigwg' is unknown; did you mean 'bigwig'"):
+        source_kind("a.bw", "bigwg")
+    with pytest.raises(InputError, match="no-such.bw: no such file"):
+        open_source(tmp_path/"no-such.bw", SIZES, ["chr1"])
 
 @pytest.mark.parametrize("name", ["x.bigWig", "x.bedGraph", "x.narrowPeak"])
 def test_a_folder_in_place_of_a_file(name, tmp_path):
@@ -363,9 +409,11 @@ def test_ends_must_fit(kind, tmp_path, caplog):
 def test_a_chromosome_that_the_file_lacks_is_uncovered(tmp_path, caplog):
     sizes = SIZES | {"chr3": 500}
     s = open_source(write_bigwig(tmp_path/"x.bigWig", TRACK), sizes, ["chr1", "chr3"])
-    assert bin_signal(s, regions(("chr3", 0, 100)), 50, sizes).values.tolist() == [[0, 0]] and "no chr3 in it" in caplog.text
+    assert bin_signal(s, regions(("chr3", 0, 100)), 50, sizes).values.tolist() == [[0, 0]]
+    assert "no chr3 in it" in caplog.text
     assert bin_signal(s, regions(("chr3", 0, 100)), 50, sizes, uncovered=1.).values.tolist() == [[1, 1]]
-    with pytest.raises(InputError, match="chr4: not a chromosome"): bin_signal(s, regions(("chr4", 0, 100)), 50, sizes)
+    with pytest.raises(InputError, match="chr4: not a chromosome"):
+        bin_signal(s, regions(("chr4", 0, 100)), 50, sizes)
 
 # real files
 
@@ -374,10 +422,12 @@ def test_the_hg38_file_among_hg19_files(data):
     for name in ("H3K27ac", "H3K27me3", "RNA"):
         s = open_source(folder/f"{name}.hg19.bigWig", hg19, ["chr9"])
         assert bin_signal(s, regions(("chr9", 4_000_000, 6_000_000)), 100, hg19).values.sum() > 0
-    with pytest.raises(InputError, match="H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; "
+    with pytest.raises(InputError,
+                       match="H3K4me3.hg38.bigWig: chr9 is 138394717 bp long in its header, 141213431 bp in hg19; "
                                          "the file looks like hg38"):
         open_source(folder/"H3K4me3.hg38.bigWig", hg19, ["chr9"])
-    assert open_source(folder/"H3K4me3.hg38.bigWig", chrom_sizes("hg38"), ["chr9"]).header["chr9"] == ASSEMBLIES["hg38"]["chr9"]
+    assert open_source(folder/"H3K4me3.hg38.bigWig", chrom_sizes("hg38"),
+                       ["chr9"]).header["chr9"] == ASSEMBLIES["hg38"]["chr9"]
 
 @pytest.mark.parametrize("keep", [.01, .3, .7, .98])
 def test_a_real_bigwig_cut_short(keep, data, tmp_path):
@@ -391,6 +441,7 @@ def test_a_real_bigwig_base_by_base(data):
     r = pd.DataFrame(dict(chrom="chr9", start=[4_100_050, 5_999_900, 3_999_000, 4_100_000]))
     r["end"] = r.start + 6000
     found = bin_signal(open_source(path, hg19, ["chr9"]), r, 100, hg19).values
-    with pyBigWig.open(str(path)) as bw: depth = [np.nan_to_num(np.array(bw.values("chr9", s, e))) for s, e in zip(r.start, r.end)]
+    with pyBigWig.open(str(path)) as bw:
+        depth = [np.nan_to_num(np.array(bw.values("chr9", s, e))) for s, e in zip(r.start, r.end)]
     x = [d.reshape(60, 100).mean(1) for d in depth]
     np.testing.assert_allclose(found, x, rtol=1e-6)

@@ -15,7 +15,8 @@ def check(folds, present):
         assert sum(map(len, parts)) == len(set.union(*parts)) == len(present)
     return folds
 
-@pytest.mark.parametrize("name,group,a,b", [("1", "1 5 6 8 14 Y", "1 14", "5 6 8 Y"), ("2", "7 10 11 12 15 21", "10 12 15", "7 11 21"),
+@pytest.mark.parametrize("name,group,a,b",
+                         [("1", "1 5 6 8 14 Y", "1 14", "5 6 8 Y"), ("2", "7 10 11 12 15 21", "10 12 15", "7 11 21"),
     ("3", "2 3 4 16 18 20", "2 16 18", "3 4 20"), ("4", "9 13 17 19 22 X", "17 22 X", "9 13 19")])
 def test_published(name, group, a, b):
     assert set(GROUPS[name]) == chrs(group) and [set(h) for h in HALVES[name]] == [chrs(a), chrs(b)]
@@ -43,17 +44,21 @@ def test_halves_are_rebalanced_over_labels(caplog):
     assert set(folds[0].valid) == chrs("1") and set(folds[0].test) == chrs("5 6 8 Y 14")          # 100 : 95
     assert set(folds[1].valid) == chrs("10 12 15")                                                # as published
     assert set(folds[3].valid) in (chrs("17 22"), chrs("17 22 X")) and "chr19" in folds[3].test
-    assert "group 1: no labelled genes on chr14" in caplog.text and "group 4: no labelled genes on chr19" in caplog.text
+    assert "group 1: no labelled genes on chr14" in caplog.text
+    assert "group 4: no labelled genes on chr19" in caplog.text
     swapped = make_folds(counts, CHROMS, both_halves=True)[1]
-    assert set(swapped.valid) == chrs("5 6 8 Y") and set(swapped.test) == chrs("1 14")            # unlabelled ones stay with the test
+    # unlabelled ones stay with the test
+    assert set(swapped.valid) == chrs("5 6 8 Y") and set(swapped.test) == chrs("1 14")
 
 def test_a_half_without_genes_is_rebalanced(caplog):
     present = [c for c in CHROMS if c not in chrs("1 14")]
     folds = check(make_folds(TEN, present), present)
     assert folds[0].valid and folds[0].test and "group 1: one of its halves has no genes" in caplog.text
 
-@pytest.mark.parametrize("counts,like,first", [(dict(a=5, b=4, c=3, d=3), "", "ac"), (dict(a=5, b=4, c=3, d=3), "ad", "ad"),
-    (dict(a=5, b=4, c=3, d=3), "bc", "bc"), (dict(a=1, b=9), "b", "b"), (dict(a=7), "", "a"), (dict(a=8, b=3, c=3, d=2), "", "a")])
+@pytest.mark.parametrize("counts,like,first",
+                         [(dict(a=5, b=4, c=3, d=3), "", "ac"), (dict(a=5, b=4, c=3, d=3), "ad", "ad"),
+    (dict(a=5, b=4, c=3, d=3), "bc", "bc"), (dict(a=1, b=9), "b", "b"), (dict(a=7), "", "a"),
+    (dict(a=8, b=3, c=3, d=2), "", "a")])
 def test_halve(counts, like, first):
     a, b = halve(counts, tuple(like))
     assert "".join(a) == first and sorted(a + b) == sorted(counts)
@@ -63,7 +68,8 @@ def test_halve_many():
     a, b = halve(counts)
     assert sorted(a + b) == sorted(counts) and abs(sum(counts[c] for c in a) - sum(counts[c] for c in b)) <= 10
 
-def test_deal(): assert deal(dict(a=1, b=6, c=4, d=4, e=2), 3) == [["b"], ["c", "e"], ["a", "d"]]     # 6 | 4 + 2 | 4 + 1
+# 6 | 4 + 2 | 4 + 1
+def test_deal(): assert deal(dict(a=1, b=6, c=4, d=4, e=2), 3) == [["b"], ["c", "e"], ["a", "d"]]
 
 def test_balanced():
     folds = check(make_folds(TEN, CHROMS, "balanced", k=4), CHROMS)
@@ -87,9 +93,11 @@ EXPLICIT = dict(name="a", train=["chr1", "chr2"], valid=["chr3"], test=["chr4"])
 
 def test_explicit(caplog):
     folds = make_folds(TEN[:5], CHROMS[:5], "explicit", folds=[EXPLICIT, EXPLICIT | dict(name=2)])
-    assert folds == [Fold("a", ("chr1", "chr2"), ("chr3",), ("chr4",)), Fold("2", ("chr1", "chr2"), ("chr3",), ("chr4",))]
+    assert folds == [Fold("a", ("chr1", "chr2"), ("chr3",), ("chr4",)),
+                     Fold("2", ("chr1", "chr2"), ("chr3",), ("chr4",))]
     assert "fold a: 10 labelled genes on chr5 are in no list, and left out." in caplog.text
-    assert make_folds(TEN[:5], CHROMS[:5], "explicit", folds=[f.to_dict() for f in folds]) == folds      # stored and read again
+    # stored and read again
+    assert make_folds(TEN[:5], CHROMS[:5], "explicit", folds=[f.to_dict() for f in folds]) == folds
     assert folds[0].to_dict() == EXPLICIT
 
 @pytest.mark.parametrize("change,message", [
@@ -103,12 +111,15 @@ def test_wrong_explicit(change, message):
 def test_more_wrong_explicit():
     with pytest.raises(InputError, match="fold a: valid is missing"):
         make_folds(TEN, CHROMS, "explicit", folds=[{k: v for k, v in EXPLICIT.items() if k != "valid"}])
-    with pytest.raises(InputError, match="two folds have this name"): make_folds(TEN, CHROMS, "explicit", folds=[EXPLICIT, EXPLICIT])
+    with pytest.raises(InputError, match="two folds have this name"):
+        make_folds(TEN, CHROMS, "explicit", folds=[EXPLICIT, EXPLICIT])
     for folds in (None, []):
         with pytest.raises(InputError, match="needs folds"): make_folds(TEN, CHROMS, "explicit", folds=folds)
 
-@pytest.mark.parametrize("kwargs,message", [(dict(scheme="blanced"), "did you mean 'balanced'"), (dict(scheme="balanced", k=1), "k = 1"),
-    (dict(scheme="balanced", k=25), "k = 25.*at most 24"), (dict(scheme="balanced", valid_share=1.), "valid_share = 1.0"),
+@pytest.mark.parametrize("kwargs,message", [(dict(scheme="blanced"), "did you mean 'balanced'"),
+                                            (dict(scheme="balanced", k=1), "k = 1"),
+    (dict(scheme="balanced", k=25), "k = 25.*at most 24"),
+    (dict(scheme="balanced", valid_share=1.), "valid_share = 1.0"),
     (dict(scheme="balanced", valid_share=.3, both_halves=True), "both_halves does not go with"),
     (dict(scheme="balanced", k=24), "empty split: no labelled gene in fold 1 .test.")])
 def test_wrong_options(kwargs, message):
@@ -119,7 +130,8 @@ def test_published_is_human(chroms):
     with pytest.raises(InputError, match="published.*balanced"): make_folds(pd.Series(5, index=chroms), chroms)
 
 def test_empty_splits_name_fold_and_part():
-    with pytest.raises(InputError, match=r"no labelled gene in fold 1 \(train\), fold 2 \(valid, test\), fold 3 \(valid, test\)"):
+    with pytest.raises(InputError,
+                       match=r"no labelled gene in fold 1 \(train\), fold 2 \(valid, test\), fold 3 \(valid, test\)"):
         make_folds(TEN, [c for c in CHROMS if c in GROUPS["1"]])
     with pytest.raises(InputError, match="empty split"): make_folds(TEN*0, CHROMS)
 

@@ -1,18 +1,22 @@
-"Stores of binned tracks: literal windows on both strands, what serves what, exact pooling, and when something is done again."
+"""Stores of binned tracks: literal windows on both strands, what serves what, exact pooling, and when something is
+done again."""
 import json, tarfile
 import numpy as np, pandas as pd, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import chrom_sizes, tss_windows
 from chromexpress.signal import bin_signal, open_source
-from chromexpress.tracks import (INTEGRAL, SCALES, WIDE, Need, Track, apply_edits, fill, flip, is_current, plan, pool, read_windows,
+from chromexpress.tracks import (INTEGRAL, SCALES, WIDE, Need, Track, apply_edits, fill, flip, is_current, plan, pool,
+                                 read_windows,
                                  regions_of, serves, store_paths)
 from toy import files, killed_at_rename, times
 pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 10_000, "chr2": 3000}
 # 4 on 4900–4950 and 10 on 5020–5060, around the TSS at 5000; 5 on the first twenty bases; 7 on the last twenty
-TRACK = [("chr1", 0, 20, 5), ("chr1", 4900, 4950, 4), ("chr1", 5020, 5060, 10), ("chr1", 9980, 10_000, 7), ("chr2", 1000, 2000, 2)]
-GENES = pd.DataFrame([("e", "chr1", "+", 50), ("p", "chr1", "+", 5000), ("m", "chr1", "-", 5000), ("z", "chr1", "-", 9990),
+TRACK = [("chr1", 0, 20, 5), ("chr1", 4900, 4950, 4), ("chr1", 5020, 5060, 10), ("chr1", 9980, 10_000, 7),
+         ("chr2", 1000, 2000, 2)]
+GENES = pd.DataFrame([("e", "chr1", "+", 50), ("p", "chr1", "+", 5000), ("m", "chr1", "-", 5000),
+                      ("z", "chr1", "-", 9990),
                       ("c", "chr2", "+", 1500)], columns=["gene_id", "chrom", "strand", "tss"])
 GENES["start"], GENES["end"] = GENES.tss, GENES.tss + 1
 N = Need(200, 50)
@@ -24,23 +28,27 @@ def make_track(folder, rows=TRACK, name="x.bedGraph", **kwargs):
     (folder/name).write_text("".join(f"{c}\t{s}\t{e}\t{v}\n" for c, s, e, v in rows))
     return Track("cellA", "H3K4me3", str(folder/name), **kwargs)
 
-def binned(track, needs, folder, genes=GENES, sizes=SIZES, **made): # windows of one track as a model reads them, but not flipped
+# windows of one track as a model reads them, but not flipped
+def binned(track, needs, folder, genes=GENES, sizes=SIZES, **made):
     stores = plan(needs)
     fill(track, list(dict.fromkeys(stores.values())), genes, sizes, folder, made or dict(source="s"))
     return [read_windows([folder], n, stores[n], genes)[..., 0] for n in needs]
 
 def direct(track, need, genes=GENES, sizes=SIZES): # the same straight from the source
-    return bin_signal(open_source(track.path, sizes, list(sizes)), tss_windows(genes, need.window), need.bin, sizes, track.uncovered).values
+    return bin_signal(open_source(track.path, sizes, list(sizes)), tss_windows(genes, need.window), need.bin, sizes,
+                      track.uncovered).values
 
 # literal windows
 
-WINDOWS = [[0, 20*5/50, 0, 0], [4, 0, 30*10/50, 10*10/50], [4, 0, 30*10/50, 10*10/50], [0, 10*7/50, 10*7/50, 0], [2, 2, 2, 2]]
+WINDOWS = [[0, 20*5/50, 0, 0], [4, 0, 30*10/50, 10*10/50], [4, 0, 30*10/50, 10*10/50], [0, 10*7/50, 10*7/50, 0],
+           [2, 2, 2, 2]]
 def test_windows_by_hand(track, tmp_path):
     x, = binned(track, [N], tmp_path/"s")
     np.testing.assert_allclose(x, WINDOWS, rtol=1e-7)
     turned = flip(x, GENES.strand)
     np.testing.assert_allclose(turned, [[0, 2, 0, 0], [4, 0, 6, 2], [2, 6, 0, 4], [0, 1.4, 1.4, 0], [2]*4], rtol=1e-7)
-    np.testing.assert_allclose(x, WINDOWS, rtol=1e-7)                                    # flip leaves its argument alone
+    # flip leaves its argument alone
+    np.testing.assert_allclose(x, WINDOWS, rtol=1e-7)
 
 def test_the_tss_is_the_first_base_of_its_bin_on_plus_and_in_the_last_bin_before_the_middle_on_minus(tmp_path):
     x, = binned(make_track(tmp_path, [("chr1", 5000, 5001, 50)]), [N], tmp_path/"s")
@@ -59,10 +67,12 @@ def test_windows_without_signal_are_counted(track, tmp_path):
     assert json.loads((tmp_path/"s"/"tss-w20-b10.json").read_text())["empty_windows"] == 3
 
 def test_regions_of_their_own_lengths(track, tmp_path):
-    parts = pd.DataFrame(dict(gene_id=["p", "p", "c"], chrom=["chr1", "chr1", "chr2"], start=[4900, 5000, 1990], end=[5025, 5040, 2020]))
+    parts = pd.DataFrame(dict(gene_id=["p", "p", "c"], chrom=["chr1", "chr1", "chr2"], start=[4900, 5000, 1990],
+                              end=[5025, 5040, 2020]))
     others = dict(parts=parts)
     assert fill(track, [Need(0, 50, "parts")], GENES, SIZES, tmp_path/"s", dict(a=1), others) == ["parts-b50"]
-    np.testing.assert_allclose(np.load(tmp_path/"s"/"parts-b50.npy"), [4, 0, 5*10/25, 20*10/40, 10*2/30], rtol=1e-7)      # 3, 1 and 1 bins
+    # 3, 1 and 1 bins
+    np.testing.assert_allclose(np.load(tmp_path/"s"/"parts-b50.npy"), [4, 0, 5*10/25, 20*10/40, 10*2/30], rtol=1e-7)
     assert np.load(tmp_path/"s"/"parts-b50.offsets.npy").tolist() == [0, 3, 4, 5]
     with pytest.raises(InputError, match="no regions named 'prts'"): regions_of(Need(0, 50, "prts"), GENES, others)
     with pytest.raises(InputError, match="parts: no column 'start'"):
@@ -70,12 +80,14 @@ def test_regions_of_their_own_lengths(track, tmp_path):
 
 # tracks and needs
 
-@pytest.mark.parametrize("scale,uncovered,background", [("linear", 0., 0.), ("ratio", 1., 1.), ("log", 0., 0.), ("fraction", "skip", 0.)])
+@pytest.mark.parametrize("scale,uncovered,background",
+                         [("linear", 0., 0.), ("ratio", 1., 1.), ("log", 0., 0.), ("fraction", "skip", 0.)])
 def test_scales(scale, uncovered, background):
     assert Track("c", "a", "x", scale=scale).uncovered == uncovered and SCALES.background[scale] == background
     assert Track("c", "a", "x", scale=scale, uncovered=.5).uncovered == .5
 
-@pytest.mark.parametrize("kwargs", [dict(scale="lin"), dict(uncovered="0"), dict(uncovered=True), dict(uncovered=float("nan")),
+@pytest.mark.parametrize("kwargs",
+                         [dict(scale="lin"), dict(uncovered="0"), dict(uncovered=True), dict(uncovered=float("nan")),
                                     dict(uncovered=float("inf"))])
 def test_wrong_tracks(kwargs):
     with pytest.raises(InputError, match=r"\[tracks.cellA\] DNAm"): Track("cellA", "DNAm", "x.bw", **kwargs)
@@ -85,7 +97,8 @@ def test_wrong_needs(window, bin):
     with pytest.raises(InputError, match=f"window = {window}, bin = {bin}"): Need(window, bin)
 
 def test_keys():
-    assert (Need(6000, 100).key, Need(6000, 100).bins, Need(0, 500, "fragments").key) == ("tss-w6000-b100", 60, "fragments-b500")
+    assert (Need(6000, 100).key, Need(6000, 100).bins, Need(0, 500, "fragments").key) == ("tss-w6000-b100", 60,
+        "fragments-b500")
 
 @pytest.mark.parametrize("store,need,answer", [
     ((6000, 100), (6000, 100), True), ((40_000, 100), (6000, 100), True), ((40_000, 100), (40_000, 2000), True),
@@ -103,18 +116,22 @@ def test_regions_serve_only_themselves():
     assert not serves(Need(6000, 100), Need(0, 100)) and not serves(Need(0, 100), Need(6000, 100))
 
 def test_plan():
-    a, b, c, d, e, f = Need(6000, 100), Need(40_000, 100), Need(40_000, 2000), Need(10_000, 25), Need(WIDE, 1000), Need(WIDE + 2000, 1000)
+    a, b, c, d, e, f = Need(6000, 100), Need(40_000, 100), Need(40_000, 2000), Need(10_000, 25), Need(WIDE,
+        1000), Need(WIDE + 2000, 1000)
     assert plan([a, b, c, d, f, a]) == {a: b, b: b, c: b, d: d, f: INTEGRAL}
-    assert plan([a, c]) == {a: a, c: c} and plan([d, a]) == {a: d, d: d}                 # 6 kb out of 10 kb: 2000 bases a side, 80 bins
+    # 6 kb out of 10 kb: 2000 bases a side, 80 bins
+    assert plan([a, c]) == {a: a, c: c} and plan([d, a]) == {a: d, d: d}
     assert plan([a, e]) == {a: a, e: e} and plan([]) == {}
-    assert plan([b, a]) == plan([a, b]) and list(plan([a, b])) == list(plan([b, a]))     # the order of asking does not matter
+    # the order of asking does not matter
+    assert plan([b, a]) == plan([a, b]) and list(plan([a, b])) == list(plan([b, a]))
 
 # exactness
 
 def test_pool_by_hand():
     assert pool([1, 3, 5, 7, 9], 2).tolist() == [2, 6, 9] and pool([[1, 3], [5, 9]], 2).tolist() == [[2], [7]]
     assert pool([1, 2, 3], 1).tolist() == [1, 2, 3] and pool([1, 2, 3], 5).tolist() == [2]
-    assert pool([2, 8], 2, bases=[30, 10]).tolist() == [(30*2 + 10*8)/40]                # a partial bin counts for the bases it has
+    # a partial bin counts for the bases it has
+    assert pool([2, 8], 2, bases=[30, 10]).tolist() == [(30*2 + 10*8)/40]
     assert pool([2, np.nan, 4], 3, bases=[10, 0, 30]).tolist() == [(10*2 + 30*4)/40]
     assert np.isnan(pool([np.nan, np.nan, 1, 1], 2, bases=[0, 0, 5, 5])).tolist() == [True, False]
 
@@ -122,7 +139,8 @@ def random_rows(seed, sizes, gaps=.4):
     rng, rows = np.random.default_rng(seed), []
     for c, n in sizes.items():
         cuts = np.unique(rng.integers(0, n + 1, n//40))
-        rows += [(c, s, e, v) for s, e, v in zip(cuts[:-1], cuts[1:], rng.integers(1, 60, len(cuts))/4) if rng.random() > gaps]
+        rows += [(c, s, e, v) for s, e, v in zip(cuts[:-1], cuts[1:], rng.integers(1, 60, len(cuts))/4)
+                 if rng.random() > gaps]
     return rows
 
 @pytest.mark.parametrize("uncovered", [0., 1., "skip"])
@@ -137,7 +155,8 @@ def test_pooling_is_binning_coarsely(seed, uncovered, tmp_path):
     for i, n in enumerate(r.end - r.start):
         at = slice(*fine.offsets[i:i+2])
         bases = fine.covered[at] if uncovered == "skip" else np.minimum(7, n - 7*np.arange(-(-n//7)))
-        np.testing.assert_allclose(pool(fine.values[at], 6, bases), coarse.values[slice(*coarse.offsets[i:i+2])], rtol=2e-6)
+        np.testing.assert_allclose(pool(fine.values[at], 6, bases), coarse.values[slice(*coarse.offsets[i:i+2])],
+                                   rtol=2e-6)
 
 @pytest.mark.parametrize("uncovered", [0., 1., "skip"])
 def test_every_store_gives_the_windows_of_the_source(uncovered, tmp_path):
@@ -147,7 +166,7 @@ def test_every_store_gives_the_windows_of_the_source(uncovered, tmp_path):
     genes = pd.DataFrame(dict(gene_id=[f"g{i}" for i in range(40)], chrom=chrom, tss=tss, strand="+"))
     needs = [Need(2000, 20), Need(2000, 100), Need(800, 20), Need(400, 200), Need(600, 40), Need(1500, 50)]
     assert set(plan(needs).values()) == {Need(2000, 20), Need(1500, 50)}
-    for need, x in zip(needs, binned(track, needs, tmp_path/"s", genes)):
+    for need, x in zip(needs, binned(track, needs, tmp_path/"s", genes), strict=True):
         np.testing.assert_allclose(x, direct(track, need, genes), rtol=2e-6, atol=1e-6, err_msg=need.key)
     fill(track, [INTEGRAL], genes, SIZES, tmp_path/"s", dict(source="s"))
     for need in [*needs, Need(5000, 250)]:
@@ -198,9 +217,11 @@ def test_arrays_without_a_sidecar_are_as_good_as_none(store, track, tmp_path):
     fill(track, STORES, GENES, SIZES, f, dict(source="abc"))
     whole, (path, side) = files(f), store_paths(f, store)
     side.unlink()
-    for p in [path] if path.is_file() else path.iterdir(): np.save(p, np.full(2, 77.))   # whatever an interrupted process left
+    # whatever an interrupted process left
+    for p in [path] if path.is_file() else path.iterdir(): np.save(p, np.full(2, 77.))
     assert not is_current(f, store, dict(source="abc"))
-    assert fill(track, STORES, GENES, SIZES, f, dict(source="abc")) == [getattr(store, "key", store)] and files(f) == whole
+    assert fill(track, STORES, GENES, SIZES, f, dict(source="abc")) == [getattr(store, "key", store)]
+    assert files(f) == whole
 
 @pytest.mark.parametrize("store", STORES[:2], ids=KEYS[:2])
 def test_a_sidecar_without_its_array(store, track, tmp_path):
@@ -211,11 +232,14 @@ def test_a_sidecar_without_its_array(store, track, tmp_path):
 @pytest.mark.parametrize("stale", [False, True], ids=["new", "stale"])
 def test_killed_between_any_two_files(stale, tmp_path):
     "A process that dies before any of its files is in place leaves nothing that is taken for whole, old or new."
-    old, new = make_track(tmp_path, uncovered="skip"), make_track(tmp_path, random_rows(1, SIZES), "y.bedGraph", uncovered="skip")
+    old, new = make_track(tmp_path, uncovered="skip"), make_track(tmp_path, random_rows(1, SIZES), "y.bedGraph",
+                                                                  uncovered="skip")
     fill(new, STORES, GENES, SIZES, tmp_path/"whole", dict(source="new"))
     fill(old, STORES, GENES, SIZES, tmp_path/"was", dict(source="old"))
     whole, was = files(tmp_path/"whole"), files(tmp_path/"was")
-    assert set(whole) == set(was) and len(whole) == 2*3 + 2*2*2 + 1      # array, cover, sidecar; signal, cover of two chromosomes
+    # array, cover, sidecar; signal, cover of two chromosomes
+    assert set(whole) == set(was) and len(whole) == 2*3 + 2*2*2 + 1
+    current = dict(old=0, new=0)
     for n in range(len(whole) + 1):
         f = tmp_path/f"killed-{n}"
         if stale: fill(old, STORES, GENES, SIZES, f, dict(source="old"))
@@ -225,9 +249,12 @@ def test_killed_between_any_two_files(stale, tmp_path):
             path, side = store_paths("", s)
             of = [k for k in whole if k.split("/")[0].split(".")[0] == path.stem]
             for source, content in dict(old=was, new=whole).items():
-                if is_current(f, s, dict(source=source)): assert all(left[k] == content[k] for k in of), f"{path} after {n} files"
+                if not is_current(f, s, dict(source=source)): continue
+                current[source] += 1
+                assert of and all(left[k] == content[k] for k in of), f"{path} after {n} files"
         fill(new, STORES, GENES, SIZES, f, dict(source="new"))
         assert files(f) == whole
+    assert current["new"] > len(STORES) and bool(current["old"]) is stale
 
 def test_what_a_killed_process_left_is_cleared_away(track, tmp_path):
     assert killed_at_rename(0, lambda: fill(track, STORES, GENES, SIZES, tmp_path/"s", dict(a=1)))
@@ -252,15 +279,19 @@ def test_an_infinite_signal_is_refused_as_an_integral_too(tmp_path):
 # edits
 
 X = np.array(WINDOWS, np.float32)[..., None]
-def edits(*rows, **columns): return pd.DataFrame(rows, columns=["chrom", "start", "end", "assay", "factor"]).assign(**columns)
-def edited(e, x=X, scale="linear", assays=("a",)): return apply_edits(x, GENES, N, e, list(assays), [scale]*len(assays), SIZES)[..., 0]
+def edits(*rows, **columns):
+    return pd.DataFrame(rows, columns=["chrom", "start", "end", "assay", "factor"]).assign(**columns)
+def edited(e, x=X, scale="linear", assays=("a",)):
+    return apply_edits(x, GENES, N, e, list(assays), [scale]*len(assays), SIZES)[..., 0]
 
 @pytest.mark.parametrize("edit,p", [ # p and m both see 4900–5100 in bins of 50, with 4, 0, 6 and 2
     (("chr1", 4900, 4950, "a", 0.), [0, 0, 6, 2]), (("chr1", 4925, 5025, "a", 0.), [2, 0, 3, 2]),
     (("chr1", -1000, 20_000, "a", 0.), [0, 0, 0, 0]), (("chr1", 5050, 5060, "a", 0.), [4, 0, 6, 2*.8]),
     (("chr1", 4900, 5100, "a", .5), [2, 0, 3, 1]), (("chr1", 5000, 5050, "a", 3.), [4, 0, 18, 2]),
-    (("chr1", 4800, 4900, "a", 0.), [4, 0, 6, 2]), (("chr1", 5100, 5200, "a", 0.), [4, 0, 6, 2]),       # beside the window
-    (("chr2", 4900, 5100, "a", 0.), [4, 0, 6, 2]), (("chr1", 4900, 5100, "b", 0.), [4, 0, 6, 2]),       # elsewhere, another assay
+    # beside the window
+    (("chr1", 4800, 4900, "a", 0.), [4, 0, 6, 2]), (("chr1", 5100, 5200, "a", 0.), [4, 0, 6, 2]),
+    # elsewhere, another assay
+    (("chr2", 4900, 5100, "a", 0.), [4, 0, 6, 2]), (("chr1", 4900, 5100, "b", 0.), [4, 0, 6, 2]),
     (("chr1", 4900, 5100, "a", 1.), [4, 0, 6, 2])])
 def test_edits_by_hand(edit, p):
     x = edited(edits(edit))
@@ -277,7 +308,8 @@ def test_an_edit_of_the_whole_chromosome_leaves_nothing():
 def test_an_edit_of_factor_1_changes_nothing_at_all():
     rng = np.random.default_rng(0)
     x = rng.random(X.shape, dtype=np.float32)
-    for scale in SCALES.index: np.testing.assert_array_equal(edited(edits(("chr1", 4903, 5055, "a", 1.)), x, scale), x[..., 0])
+    for scale in SCALES.index:
+        np.testing.assert_array_equal(edited(edits(("chr1", 4903, 5055, "a", 1.)), x, scale), x[..., 0])
 
 def test_edits_add_up():
     two = edited(edits(("chr1", 5000, 5050, "a", .5), ("chr1", 5000, 5100, "a", .5)))
@@ -292,15 +324,18 @@ def test_an_edit_for_one_gene():
     x = edited(edits(("chr1", 4900, 5100, "a", 0.), gene_id="m"))
     assert x[2].tolist() == [0]*4 and x[1].tolist() == X[1, :, 0].tolist()
     np.testing.assert_array_equal(edited(edits(("chr1", 4900, 5100, "a", 0.), gene_id="not here")), X[..., 0])
-    np.testing.assert_array_equal(edited(edits(("chr1", 4900, 5100, "a", 0.), gene_id="c")), X[..., 0])          # it sees another place
+    # it sees another place
+    np.testing.assert_array_equal(edited(edits(("chr1", 4900, 5100, "a", 0.), gene_id="c")), X[..., 0])
 
 def test_an_edit_of_one_assay_of_two():
-    x = apply_edits(np.concatenate([X, X], 2), GENES, N, edits(("chr1", 4900, 5100, "b", 0.)), ["a", "b"], ["linear"]*2, SIZES)
+    x = apply_edits(np.concatenate([X, X], 2), GENES, N, edits(("chr1", 4900, 5100, "b", 0.)), ["a", "b"],
+                    ["linear"]*2, SIZES)
     np.testing.assert_array_equal(x[..., 0], X[..., 0])
     assert x[1, :, 1].tolist() == [0]*4
 
 def test_edits_need_their_columns():
-    with pytest.raises(InputError, match="edits: no column 'factor'"): edited(edits(("chr1", 0, 1, "a", 0.)).drop(columns="factor"))
+    with pytest.raises(InputError, match="edits: no column 'factor'"):
+        edited(edits(("chr1", 0, 1, "a", 0.)).drop(columns="factor"))
 
 def test_an_edit_is_what_binning_the_edited_genome_gives(tmp_path):
     "Where the signal is even, taking half of it away from 4210–4790 is the same before and after binning."
@@ -332,9 +367,10 @@ def test_real_promoters(row, e003, e003_genes, tmp_path):
     names = [f"{g.chrom}:{g.tss-20_000}-{g.tss+20_000}" for g in e003_genes.itertuples()]
     x = np.stack([np.load(e003/"signals"/f"{n}.npy")[row].astype(np.float64) for n in names])
     assert len(x) == 100 and x.sum() > 0
-    for need, y in zip(needs, found):
+    for need, y in zip(needs, found, strict=True):
         middle = slice(20_000 - need.window//2, 20_000 + need.window//2)
-        np.testing.assert_allclose(y, x[:, middle].reshape(100, need.bins, need.bin).mean(2), rtol=1e-6, atol=1e-6, err_msg=need.key)
+        np.testing.assert_allclose(y, x[:, middle].reshape(100, need.bins, need.bin).mean(2), rtol=1e-6, atol=1e-6,
+                                   err_msg=need.key)
 
 def test_real_fragments(e003, e003_genes, tmp_path):
     names = list(dict.fromkeys(n for g in e003_genes.neighbors.dropna() for n in g.split(";")))[:60]
@@ -347,4 +383,5 @@ def test_real_fragments(e003, e003_genes, tmp_path):
         x = np.load(e003/"signals"/f"{n}.npy")[5].astype(np.float64)
         means = [x[s:s+100].mean() for s in range(0, len(x), 100)]
         np.testing.assert_allclose(y[at[i]:at[i+1]], means, rtol=1e-6, atol=1e-6, err_msg=n)
-    assert any((r.end - r.start) % 100)                                                # partial last bins are among them
+    # partial last bins are among them
+    assert any((r.end - r.start) % 100)

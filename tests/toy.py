@@ -1,4 +1,5 @@
-"A small and complete study, known to the last number: 240 genes, two cells, two marks, a profile, and expression made from the marks."
+"""A small and complete study, known to the last number: 240 genes, two cells, two marks, a profile, and expression
+made from the marks."""
 import contextlib, logging, os, signal, subprocess, sys
 from pathlib import Path
 import numpy as np, pandas as pd, pyBigWig
@@ -7,19 +8,23 @@ from chromexpress.genome import chrom_sizes
 HG19 = chrom_sizes("hg19")
 CHROMS = [c for c in HG19 if c != "chrM"]
 PLUGIN = Path(__file__).parent/"plugins"/"profile_ridge.py"
-UNLABELLED = dict(cellA=["g003", "g100", "g239"], cellB=["g100"])   # NA, empty and no number at all in the expression table
+# NA, empty and no number at all in the expression table
+UNLABELLED = dict(cellA=["g003", "g100", "g239"], cellB=["g100"])
 UNSEEN = ["g017", "g200"]                                          # genes at which no CAGE was measured
 
 def toy_genes(n=240) -> pd.DataFrame: # gene_id, chrom, tss, strand, start, end, counted from 1
     "Ten genes on each of 24 chromosomes, 20 kb apart, 1 to 5 kb long."
     i = np.arange(n)
     tss, minus, length = 1_000_001 + 20_000*(i // 24) + 37*i, i // 24 % 2 == 1, 1000 + 17*i
-    return pd.DataFrame(dict(gene_id=[f"g{k:03}" for k in i], chrom=[CHROMS[k % 24] for k in i], tss=tss, strand=np.where(minus, "-", "+"),
-                             start=np.where(minus, tss - length + 1, tss), end=np.where(minus, tss, tss + length - 1)))
+    return pd.DataFrame(dict(gene_id=[f"g{k:03}" for k in i], chrom=[CHROMS[k % 24] for k in i], tss=tss,
+                             strand=np.where(minus, "-", "+"),
+                             start=np.where(minus, tss - length + 1, tss),
+                             end=np.where(minus, tss, tss + length - 1)))
 
 def blocks(genes, levels) -> pd.DataFrame: # chrom, start, end, value
     "Three blocks of 2 kb around each TSS; levels are (genes, 3), upstream first."
-    rows = [(g.chrom, g.tss - 1 + 2000*k - 3000, g.tss - 1 + 2000*k - 1000, l) for g, of in zip(genes.itertuples(), levels)
+    rows = [(g.chrom, g.tss - 1 + 2000*k - 3000, g.tss - 1 + 2000*k - 1000, l)
+            for g, of in zip(genes.itertuples(), levels)
             for k, l in enumerate(of if g.strand == "+" else of[::-1])]
     t = pd.DataFrame(rows, columns=["chrom", "start", "end", "value"])
     return t.iloc[np.lexsort((t.start, t.chrom.map(CHROMS.index)))]
@@ -32,7 +37,8 @@ def write_bigwig(path, t, sizes=HG19): # t sorted by chromosome and start, chrom
         for c, r in t.astype(dict(value=float)).groupby("chrom", sort=False):
             bw.addEntries([c]*len(r), r.start.tolist(), ends=r.end.tolist(), values=r.value.tolist())
 
-def expression_of(levels): # y = 3 + 3 ln(1 + signal at the TSS) − 1.5 ln(1 + signal downstream): exactly linear in what a model sees
+# y = 3 + 3 ln(1 + signal at the TSS) − 1.5 ln(1 + signal downstream): exactly linear in what a model sees
+def expression_of(levels):
     return 5 + 3*np.log1p(levels[:, 1]) - 1.5*np.log1p(levels[:, 2])
 
 MODELS = """
@@ -44,15 +50,18 @@ epochs = 2
 """
 
 # options that make a model's training short
-SMALL = dict(promoter_cnn="epochs = 2", profile_cnn="epochs = 2\nwidths = [8, 8, 8]\ndense = 8", nested="forests = 2\ntrees = 20")
+SMALL = dict(promoter_cnn="epochs = 2", profile_cnn="epochs = 2\nwidths = [8, 8, 8]\ndense = 8",
+             nested="forests = 2\ntrees = 20")
 
-def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="", profiles=False) -> Path:
+def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="",
+                profiles=False) -> Path:
     """Write the study into `folder`. In cellA expression follows H3K4me3, in cellB H3K27ac; the other mark is noise.
     A profile, if asked for, is ln(1 + CAGE) = ½ ln(1 + H3K4me3) + ¼ ln(1 + H3K4me3 at the TSS), in blocks of 2 kb."""
     folder, rng, genes = Path(folder), np.random.default_rng(7), toy_genes()
     folder.mkdir(parents=True, exist_ok=True)
     genes.to_csv(folder/"genes.tsv", sep="\t", index=False)
-    levels = {(c, m): np.round(4*rng.gamma(1., 1.5, (240, 3)))/4 for c in ("cellA", "cellB") for m in ("H3K4me3", "H3K27ac")}
+    levels = {(c, m): np.round(4*rng.gamma(1., 1.5, (240, 3)))/4 for c in ("cellA", "cellB")
+              for m in ("H3K4me3", "H3K27ac")}
     write_bigwig(folder/"cellA-H3K4me3.bigWig", blocks(genes, levels["cellA", "H3K4me3"]))
     for c, m in list(levels)[1:]: write_bedgraph(folder/f"{c}-{m}.bedGraph", blocks(genes, levels[c, m]))
     of = dict(cellA=levels["cellA", "H3K4me3"], cellB=levels["cellB", "H3K27ac"])
@@ -92,7 +101,8 @@ folds = {folds}
     return folder/"study.toml"
 
 @contextlib.contextmanager
-def quiet_log(): # what `setup_log` changes, put back: handlers of a process live longer than the captured stderr of a test
+# what `setup_log` changes, put back: handlers of a process live longer than the captured stderr of a test
+def quiet_log():
     log = logging.getLogger("chromexpress")
     before = log.handlers[:], log.propagate, log.level
     log.handlers = []
@@ -112,10 +122,12 @@ ENV = os.environ | dict(OMP_NUM_THREADS="1", CHROMEXPRESS_NO_BARS="1",
 PIPES = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENV)
 
 def command(*args, **env) -> subprocess.CompletedProcess: # the command as users run it, in a process of its own
-    return subprocess.run([sys.executable, "-m", "chromexpress.cli", *map(str, args)], timeout=300, **PIPES | dict(env=ENV | env))
+    return subprocess.run([sys.executable, "-m", "chromexpress.cli", *map(str, args)], timeout=300,
+                          **PIPES | dict(env=ENV | env))
 
 def killed_at_rename(n, work) -> bool: # whether the process died; False: `work` was over before
-    "Do `work` in a forked process that is killed, with SIGKILL, when it is about to put its n-th file in place (from 0)."
+    """Do `work` in a forked process that is killed, with SIGKILL, when it is about to put its n-th file in place
+    (from 0)."""
     if not (pid := os.fork()):
         real, left = os.replace, [n]
         def replace(a, b):
@@ -130,10 +142,12 @@ def killed_at_rename(n, work) -> bool: # whether the process died; False: `work`
     return os.WIFSIGNALED(status)
 
 def files(folder) -> dict: # path below the folder → content, of all files that are not temporary
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file() and ".tmp" not in p.name}
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(Path(folder).rglob("*")) if p.is_file()
+            and ".tmp" not in p.name}
 
 def times(folder, pattern="*") -> dict: # path below the folder → time of change, ns
-    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(Path(folder).rglob(pattern)) if p.is_file()}
+    return {str(p.relative_to(folder)): p.stat().st_mtime_ns for p in sorted(Path(folder).rglob(pattern))
+            if p.is_file()}
 
 def units_of(path) -> dict: # id → unit
     from chromexpress.registry import load_study
@@ -153,8 +167,11 @@ def finish(path, jobs=1): # all units and the tables of a study, without figures
         collect(load_study(path)[0], units)
     return path.parent/"results"
 
-def python(code, *args, **env) -> subprocess.Popen: # some Python in a session of its own; arguments are in sys.argv[1:]
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], start_new_session=True, **PIPES | dict(env=ENV | env))
+# some Python in a session of its own; arguments are in sys.argv[1:]
+def python(code, *args, **env) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], start_new_session=True,
+                            **PIPES | dict(env=ENV | env))
 
 def slow_to_read(bedgraph): # much signal is added to a file, far away from all genes
-    with open(bedgraph, "a") as f: f.writelines(f"chr2\t{100_000_000 + 10*i}\t{100_000_007 + 10*i}\t1\n" for i in range(80_000))
+    with open(bedgraph, "a") as f:
+        f.writelines(f"chr2\t{100_000_000 + 10*i}\t{100_000_007 + 10*i}\t1\n" for i in range(80_000))
