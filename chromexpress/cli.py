@@ -124,7 +124,7 @@ def _plan(study):
     s, models = load_study(study)
     return s, models, plan_units(s, models)
 
-# %% ../nbs/51_cli.ipynb #e4b631dc
+# %% ../nbs/51_cli.ipynb #d3736c1b
 def _check(study, units):
     "Quality control of the tracks that are binned."
     from chromexpress.quality import check_quality
@@ -153,10 +153,14 @@ def prepare(study:str, # the study file
     "Bin all tracks of a study, check their quality, and choose partners; what is done already is left alone."
     from chromexpress.batch import draw_quality, run_units
     from chromexpress.contacts import keep_partners
+    from chromexpress.units import state
     s, _, units = _plan(study)
     for of in s.contacts.values():
-        print(f"{keep_partners(of, s.genes, s.sizes, s.assembly, s.out/'contacts')}: partners of {of.cell}, current.")
-    n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
+        if f"contacts:{of.cell}" not in units: keep_partners(of, s.genes, s.sizes, s.assembly, s.out/"contacts")
+    todo = {i: u for i, u in units.items() if u.kind in ("contacts", "bin")}
+    n = sum(u.kind == "bin" and state(u) != "current" for u in todo.values())
+    run_units(s.path, todo, _default_jobs(jobs, "cpu"))
+    for cell in s.contacts: print(f"{s.out/'contacts'/cell}.csv: partners of {cell}, current.")
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
     _list_unmatched(s)
     _check(s, units)

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['epoch_of', 'predict_network', 'save_checkpoint', 'load_checkpoint', 'fit_network']
 
-# %% ../nbs/20_train.ipynb #6b6478d3
+# %% ../nbs/20_train.ipynb #b3f428d5
 import time
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from torch import nn
 from .core import InputError, atomic, log, progress
-from .data import Batches, Data, NetworkOptions
+from .data import Batches, Data, NetworkOptions, on_device, tensors
 
 # %% ../nbs/20_train.ipynb #9b5a7d0f
 def epoch_of(
@@ -28,19 +28,18 @@ def epoch_of(
         total += float(loss.detach()) * len(y)
     return total / len(batches.y)
 
-# %% ../nbs/20_train.ipynb #fd80e7b6
+# %% ../nbs/20_train.ipynb #80fe0863
 def predict_network(
     net:nn.Module, # a fitted network
-    x:dict, # name → (genes, …) inputs
+    x:dict, # name → (genes, …) inputs, or pieces
     size:int=512, # genes at a time
     device="cpu", # where the network is
 ) -> np.ndarray: # (genes,) or (genes, bins) float32
     "Predictions for any number of genes."
     net.eval()
-    to = lambda v: torch.tensor(v, device=device)
+    x, n = on_device(x, device), len(next(iter(x.values())))
     with torch.inference_mode():
-        parts = [net(**{k: to(v[i:i+size]) for k, v in x.items()}).float().cpu()
-                 for i in range(0, len(next(iter(x.values()))), size)]
+        parts = [net(**tensors({k: v[i:i+size] for k, v in x.items()}, device)).float().cpu() for i in range(0, n, size)]
     return torch.cat(parts).numpy()
 
 # %% ../nbs/20_train.ipynb #d263ba2c
