@@ -60,9 +60,9 @@ def _numbers(t, path, places, sizes):
         if len(t): check_ends(t.groupby(chrom)[end].max().to_dict(), sizes, t[chrom].unique(), path)
     return t
 
-# %% ../nbs/05_contacts.ipynb #ffe4f4f3
+# %% ../nbs/05_contacts.ipynb #d66f9d7f
 def best_partners(
-    candidates:pd.DataFrame, # the columns of EDGES, and `distance` in bp, NaN on another chromosome
+    candidates:pd.DataFrame, # the columns of EDGES, `distance` in bp (NaN on another chromosome), and perhaps `order` among equal scores
     genes:pd.DataFrame, # gene frame; its order is that of the result
     k:int=8, # partners of a gene, at most
     threshold:float=1.5, # scores must be above it
@@ -88,7 +88,8 @@ def best_partners(
         keep &= ~bad.to_numpy(bool)
     place = {g: i for i, g in enumerate(genes.gene_id)}
     c = c[keep].assign(place=c.gene_id[keep].map(place), fall=-c.score[keep])
-    c = c.sort_values(["place", "fall", "distance", "chrom", "start", "end"], kind="stable")
+    ties = [t for t in ("order", "distance") if t in c]
+    c = c.sort_values(["place", "fall", *ties, "chrom", "start", "end"], kind="stable")
     once = c.drop_duplicates(["place", "chrom", "start", "end"])
     best = once[once.groupby("place").cumcount() < k]
     counts += [("seen again", len(c) - len(once)), (f"beyond the {k} best", len(once) - len(best))]
@@ -681,7 +682,7 @@ def _fill_patches(out, cool, genes, n, weights, kind):
             out[k] = x
     return out
 
-# %% ../nbs/05_contacts.ipynb #4970b0c7
+# %% ../nbs/05_contacts.ipynb #ccfde30b
 CONTACT_FILES = ("cooler", "edges", "meta", *PAIR_KINDS)
 
 @dataclass(frozen=True)
@@ -730,7 +731,8 @@ class ContactFile:
             return partners_of_pairs(pairs, genes, self.around, **limits)
         e = read_edges(self.path, sizes, genes) if self.format == "edges" else meta_edges(read_meta(self.path), self.path)
         e = e[e.gene_id.isin(set(genes.gene_id))].reset_index(drop=True)
-        return best_partners(e.assign(distance=_nearest_tss(e, genes[["gene_id", "chrom", "tss"]])), genes, **limits)
+        e["distance"] = _nearest_tss(e, genes[["gene_id", "chrom", "tss"]])
+        return best_partners(e.assign(order=np.arange(len(e))) if self.format == "meta" else e, genes, **limits)
 
 # %% ../nbs/05_contacts.ipynb #c4b4add9
 def keep_partners(
