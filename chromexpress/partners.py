@@ -149,16 +149,16 @@ def edit_fragments(
         values[at, t] = bg + (values[at, t] - bg)*(1 - share*(1 - e.factor))
     return Fragments(values, x.bases, x.offsets)
 
-# %% ../nbs/15_partners.ipynb #7e931943
+# %% ../nbs/15_partners.ipynb #f8c59606
 def pack(
     values:torch.Tensor, # (bins, tracks) of all fragments
     offsets:np.ndarray, # (fragments + 1,) where each fragment's bins start
     rows:np.ndarray, # (P,) which fragments
 ) -> tuple[torch.Tensor, torch.Tensor]: # (P, longest, tracks) with zeros behind each fragment, and its (P,) bins
     "Fragments side by side, as wide as the longest of them."
-    at, n = _bins_of(offsets, rows)
-    longest = int(n.max(initial=0))
-    to, at = (torch.as_tensor(i, device=values.device) for i in (np.repeat(longest*np.arange(len(n)), n) + within(n), at))
+    n = offsets[rows + 1] - offsets[rows]
+    longest, i = int(n.max(initial=0)), within(n)
+    to, at = (torch.as_tensor(np.repeat(k, n) + i, device=values.device) for k in (longest*np.arange(len(n)), offsets[rows]))
     x = values.new_zeros(len(n)*longest, values.shape[1]).index_copy_(0, to, values.index_select(0, at))
     return x.view(len(n), longest, values.shape[1]), torch.as_tensor(n, device=values.device)
 
