@@ -4,12 +4,14 @@
 
 # %% auto #0
 __all__ = ['ChromoformerSizes', 'positions', 'in_frame', 'to_inputs', 'from_inputs', 'attend_bins', 'FeedForward', 'Attention',
-           'Block', 'stack', 'Embedding', 'Pairwise', 'Regulation', 'check_inputs', 'frames', 'Links', 'Chromoformer']
+           'Block', 'stack', 'Embedding', 'Pairwise', 'Regulation', 'check_inputs', 'frames', 'Links', 'Chromoformer',
+           'read_weights', 'sizes_of', 'same_rows', 'share', 'predict_variants']
 
-# %% ../nbs/13_chromoformer.ipynb #a9033c9a
+# %% ../nbs/13_chromoformer.ipynb #969a1c8e
 from dataclasses import dataclass
-import math, pickle
+import math
 import numpy as np, torch
+from fastcore.basics import patch
 from torch import nn
 from torch.nn import functional as F
 from .core import InputError
@@ -69,7 +71,7 @@ def in_frame(
     at = source.clamp(0, max(x.shape[1] - 1, 0))[:, None].expand(-1, x.shape[2], -1)
     return x.mT.gather(2, at).masked_fill(~seen[:, None], 0), seen
 
-# %% ../nbs/13_chromoformer.ipynb #c734a189
+# %% ../nbs/13_chromoformer.ipynb #8e4c1484
 def to_inputs(
     q:torch.Tensor, # (rows, width of all heads) one query a row
     w:torch.Tensor, # (width, d) weights that would make the keys
@@ -79,6 +81,7 @@ def to_inputs(
     e = q.shape[1] // heads
     return torch.einsum("rhe,hed->rhd", q.unflatten(1, (heads, e)), w.unflatten(0, (heads, e)) * e**-.5)
 
+# %% ../nbs/13_chromoformer.ipynb #f5fefadd
 def from_inputs(
     m:torch.Tensor, # (rows, heads, d) inputs, averaged with the attention of each head
     w:torch.Tensor, # (width, d) weights that would make the values
@@ -112,7 +115,7 @@ class FeedForward(nn.Module):
     def forward(self, x): # (…, d) → (…, d)
         return self.ln(x + self.l2(F.relu(self.l1(x))))
 
-# %% ../nbs/13_chromoformer.ipynb #b0a22d41
+# %% ../nbs/13_chromoformer.ipynb #fd6d9708
 class Attention(nn.Module):
     "The weights of one attention, by their published names; what it computes is up to its block."
     def __init__(self, d:int, # width in and out
@@ -129,6 +132,7 @@ class Attention(nn.Module):
     def parts(self, name): # the stacked matrices, (width, d) each
         return getattr(self, name).weight.split(self.width)
 
+# %% ../nbs/13_chromoformer.ipynb #5a7a2518
 class Block(nn.Module):
     "An attention and what follows it."
     def __init__(self, d:int, # width in and out
@@ -140,6 +144,7 @@ class Block(nn.Module):
     def forward(self, x, seen): # (…, d) residual stream, (…, width) what its attention returned → (…, d)
         return self.ff(self.self_att.ln(x + self.self_att.ff(seen)))
 
+# %% ../nbs/13_chromoformer.ipynb #7e0e0895
 def stack(
     *blocks, # of one transformer
 ) -> nn.ModuleDict: # with the names of published checkpoints
@@ -181,7 +186,7 @@ class Pairwise(nn.Module):
             h, of = block(h if of is None else h[of], seen), None
         return h
 
-# %% ../nbs/13_chromoformer.ipynb #9df01218
+# %% ../nbs/13_chromoformer.ipynb #d0809ec7
 class Regulation(nn.Module):
     "The promoter among its partners: gated attention among up to 1 + slots tokens."
     def __init__(self, s:ChromoformerSizes): # of the network
@@ -196,11 +201,12 @@ class Regulation(nn.Module):
 
     def among(self, att, x, absent, contact): # (genes, tokens, d) → (genes, tokens, width)
         g, n, h = *x.shape[:2], att.heads
-        q, k, v, gate = att.att(x).view(g, n, 4, h, -1).permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2).unbind(0)
-        first = F.pad(contact[:, :, None], (0, n - 1))[:, None] * att.gamma_f.view(h, 1, 1)
-        logit = (first + absent[:, None, :, None]).flatten(0, 1)                             # (genes·heads, key, query)
-        a = torch.baddbmm(logit, k, q.mT, alpha=q.shape[2]**-.5).softmax(1)
-        return (a.mT @ v * gate.sigmoid()).view(g, h, n, -1).transpose(1, 2).flatten(2)
+        w = att.att.weight.split([3*att.width, att.width])
+        q, k, v = F.linear(x, w[0]).view(g, n, 3, h, -1).permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2).unbind(0)
+        first = F.pad(contact[:, None, :, None], (0, n - 1))                                 # of the promoter's query
+        logit = torch.addcmul(absent[:, None, :, None], first, att.gamma_f.view(h, 1, 1)).flatten(0, 1)
+        a = torch.baddbmm(logit, k, q.mT, alpha=q.shape[2]**-.5).softmax(1)                  # (genes·heads, key, query)
+        return (a.mT @ v).view(g, h, n, -1).transpose(1, 2).flatten(2) * F.linear(x, w[1]).sigmoid()
 
     def of_first(self, att, x, absent, contact): # the same for the first token: (genes, width)
         wq, wk, wv, wg = att.parts("att")
@@ -233,7 +239,7 @@ def frames(
     low, longest = (m - n)//2, max(longest, 1)
     return slice(low, low + n + (m - n)%2), slice((m - longest + 1)//2, (m - longest + 1)//2 + longest)
 
-# %% ../nbs/13_chromoformer.ipynb #470e51e8
+# %% ../nbs/13_chromoformer.ipynb #76e09782
 class Links:
     "Who touches whom in a batch."
     def __init__(self, slot, # (partners,) gene × slots + slot
@@ -243,8 +249,9 @@ class Links:
                  promoter_of=None, # (genes,) whose promoter a gene has; None: each its own
                  partner_of=None): # (partners,) which fragment each is; None: each its own
         self.of, self.genes = (slice(None), promoters) if promoter_of is None else (promoter_of, len(promoter_of))
-        gene, n = slot // slots, slots + 1
-        self.at, self.n = slot + gene + 1, n                                                 # rows of tokens
+        gene, own = slot // slots, slot % slots
+        self.n = n = 2 + int(own.max()) if len(slot) else 1                                  # tokens of a gene
+        self.at = gene*n + 1 + own                                                           # rows of tokens
         self.contact = score.new_zeros(self.genes*n).index_put((self.at,), score).view(-1, n)
         here = score.new_zeros(self.genes*n, dtype=torch.bool).index_fill(0, self.at, True).view(-1, n)
         self.absent = score.new_zeros(self.genes, n).masked_fill(~here, -1e9)
@@ -259,7 +266,7 @@ class Links:
         x = pairs.new_zeros(self.genes*self.n, pairs.shape[1]).index_copy(0, self.at, pairs[self.pair])
         return torch.cat([promoters[self.of, None], x.view(self.genes, self.n, -1)[:, 1:]], 1)
 
-# %% ../nbs/13_chromoformer.ipynb #a5e61f41
+# %% ../nbs/13_chromoformer.ipynb #70c222f5
 class Chromoformer(nn.Module):
     "Chromoformer (Lee et al. 2022, doi:10.1038/s41467-022-34152-5): the published function of the published parameters."
     def __init__(self, sizes:ChromoformerSizes=ChromoformerSizes()): # its shape
@@ -277,12 +284,121 @@ class Chromoformer(nn.Module):
         return y[:, 0] if self.sizes.outputs == 1 else y
 
     def at_bin(self, b, links, x): # the sum of promoter tokens before and after regulation: (genes, d)
-        table, (here, there) = getattr(self, f"table_{b}"), frames(x[f"promoter_{b}"].shape[1], x[f"partner_{b}"].shape[1], self.sizes.span//b)
-        centre, n, left = len(table)//2 - here.start, x[f"partner_n_{b}"], x[f"promoter_left_{b}"]
-        p, seen = in_frame(x[f"promoter_{b}"], x[f"promoter_{b}"].shape[1], left - here.start, here.stop - here.start)
-        h = self.embed[str(b)](p, ~seen, table[here], centre)
-        f, there_seen = in_frame(x[f"partner_{b}"], n, (len(table) - n + 1)//2 - there.start, there.stop - there.start)
-        hidden = ~(there_seen[links.partner] & seen[links.promoter, centre, None])
+        p, f, n, table = x[f"promoter_{b}"], x[f"partner_{b}"], x[f"partner_n_{b}"], getattr(self, f"table_{b}")
+        here, there = frames(p.shape[1], f.shape[1], m := len(table))
+        p, seen = in_frame(p, p.shape[1], x[f"promoter_left_{b}"] - here.start, here.stop - here.start)
+        sees = seen[:, m//2 - here.start, None]                                              # whether the centre has a bin
+        h = self.embed[str(b)](p, ~(seen & sees), table[here], m//2 - here.start)
+        f, seen = in_frame(f, n, (m - n + 1)//2 - there.start, there.stop - there.start)
+        hidden = ~(seen[links.partner] & sees[links.promoter])
         pairs = self.pairwise_interaction[str(b)](h, f[links.partner], hidden, table[there], links.promoter)
         tokens = links.tokens(h, pairs)
         return tokens[:, 0] + self.regulation[str(b)](tokens, links.absent, links.contact)
+
+# %% ../nbs/13_chromoformer.ipynb #77bfb83f
+def read_weights(
+    source, # a file written by torch.save, or what it held
+) -> dict: # name → tensor
+    "The state dict of a checkpoint, or of what is one itself. Raises: InputError if there is none."
+    where = "weights" if isinstance(source, dict) else source
+    if not isinstance(source, dict):
+        remake, scalar = np.zeros(1).__reduce__()[0], np.float64(0).__reduce__()[0]
+        allowed = [(f, f"numpy.{core}.multiarray.{name}") for core in ("core", "_core")
+                   for f, name in ((remake, "_reconstruct"), (scalar, "scalar"))]
+        dtypes = [type(np.dtype(t)) for t in ("f4", "f8", "i4", "i8", "?")]
+        try:
+            with torch.serialization.safe_globals([*allowed, np.ndarray, np.dtype, *dtypes]):
+                source = torch.load(where, map_location="cpu", weights_only=True)
+        except FileNotFoundError: raise InputError(f"{where}: no such file.") from None
+        except Exception as e:
+            raise InputError(f"{where}: no checkpoint that can be read safely ({type(e).__name__}); "
+                             "needs a file written by torch.save, of tensors, numbers and strings.") from None
+    state = source.get("net", source) if isinstance(source, dict) else None
+    if not isinstance(state, dict): raise InputError(f"{where}: no state dict: needs a dictionary from names to tensors, or one that has it under 'net'.")
+    return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
+
+# %% ../nbs/13_chromoformer.ipynb #c9e0b39c
+def sizes_of(
+    state:dict, # name → tensor, by the published names
+    span:int=40_000, # bp of the longest region
+    slots:int=8, # partners of a gene
+    where:str="weights", # how to call them in a message
+) -> ChromoformerSizes: # of the network that it belongs to
+    "Sizes by the shapes of parameters. Raises: InputError naming what is missing."
+    bins = [int(k.split(".")[1]) for k in state if k.startswith("embed.") and k.endswith(".lin_proj.weight") and k.split(".")[1].isdigit()]
+    first = bins[0] if bins else 2000
+    layers = lambda part: len({k.split(".")[4] for k in state if k.startswith(f"{part}.{first}.transformer.layers.")})
+    at = lambda part, name: f"{part}.{first}.transformer.layers.0.{name}"
+    shapes = dict(tracks=(f"embed.{first}.lin_proj.weight", 1), d_emb=(f"embed.{first}.lin_proj.weight", 0),
+                  d_head=("fc_head.0.weight", 0), outputs=("fc_head.2.weight", 0))
+    for size, part in (("embed", "embed"), ("pair", "pairwise_interaction"), ("reg", "regulation")):
+        shapes |= {f"{size}_heads": (at(part, "self_att.gamma_f"), 0), f"{size}_ff": (at(part, "ff.l1.weight"), 0)}
+    shapes["reg_width"] = (at("regulation", "self_att.ff.weight"), 1)
+    lacks = list(dict.fromkeys(k for k, axis in shapes.values() if k not in state or state[k].ndim <= axis))
+    if lacks: raise InputError(f"{where}: no weights of Chromoformer: missing: {', '.join(lacks)}.")
+    return ChromoformerSizes(bins=tuple(bins), span=span, slots=slots, pair_layers=layers("pairwise_interaction"),
+                             reg_layers=layers("regulation"), **{k: state[name].shape[axis] for k, (name, axis) in shapes.items()})
+
+# %% ../nbs/13_chromoformer.ipynb #fe4bf3b8
+@patch(cls_method=True)
+def from_published(
+    cls:Chromoformer,
+    source, # a published checkpoint, its path, or a state dict
+    span:int=40_000, # bp of the longest region
+    slots:int=8, # partners of a gene
+): # the network, in eval mode
+    "A network with published weights. Raises: InputError if they are not those of a Chromoformer, naming what is wrong."
+    where = "weights" if isinstance(source, dict) else f"{source}"
+    state = read_weights(source)
+    net = cls(sizes_of(state, span, slots, where))
+    own, some = net.state_dict(), lambda names: ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    wrong = {"missing": [k for k in own if k not in state], "unknown": [k for k in state if k not in own],
+             "of another shape": [k for k in own if k in state and own[k].shape != state[k].shape]}
+    if any(wrong.values()):
+        raise InputError(f"{where}: no weights of Chromoformer: " + "; ".join(f"{k}: {some(v)}" for k, v in wrong.items() if v) + ".")
+    net.load_state_dict(state)
+    return net.eval()
+
+# %% ../nbs/13_chromoformer.ipynb #0554b8d3
+@patch
+def to_published(self:Chromoformer): # name → tensor
+    "The state dict, as the published code loads it."
+    return {k: v.detach().cpu().clone() for k, v in self.state_dict().items()}
+
+# %% ../nbs/13_chromoformer.ipynb #0cf58ff5
+def same_rows(
+    *arrays, # tensors of equally many rows
+) -> tuple[torch.Tensor, torch.Tensor]: # (unique,) the first of equal rows; (rows,) which of them each row equals
+    "Rows that are equal in all arrays, bit for bit."
+    rows = [a.detach().cpu().contiguous().flatten(1).numpy() if a.ndim > 1 else a.detach().cpu().numpy()[:, None] for a in arrays]
+    known = {}
+    of = [known.setdefault(b"".join(r[i].tobytes() for r in rows), len(known)) for i in range(len(rows[0]))]
+    of = torch.tensor(of, dtype=torch.long)
+    first = torch.full((len(known),), len(of)).scatter_reduce(0, of, torch.arange(len(of)), "amin")
+    return first.to(arrays[0].device), of.to(arrays[0].device)
+
+# %% ../nbs/13_chromoformer.ipynb #3b692267
+def share(
+    sizes:ChromoformerSizes, # of the network
+    x:dict, # inputs of a batch
+) -> tuple[dict, torch.Tensor]: # inputs without repetition; (genes,) which row of its output is whose
+    "The same batch, with equal promoters, equal partners and equal genes kept once."
+    part = lambda k: [x[k.format(b)] for b in sizes.bins]
+    p, p_of = same_rows(*part("promoter_{}"), *part("promoter_left_{}"))
+    f, f_of = same_rows(*part("partner_{}"), *part("partner_n_{}"))
+    held = torch.full((len(p_of), sizes.slots), -1, device=p.device).flatten().index_copy(0, x["slot"], f_of).view(len(p_of), -1)
+    score = x["score"].new_zeros(held.numel()).index_copy(0, x["slot"], x["score"]).view_as(held)
+    g, g_of = same_rows(p_of, held, score)
+    slot = (held[g] >= 0).flatten().nonzero()[:, 0]
+    y = {k: v[p] if k.startswith("promoter") else v[f] for k, v in x.items() if k not in ("slot", "score")}
+    return y | dict(slot=slot, score=score[g].flatten()[slot], promoter_of=p_of[g], partner_of=held[g].flatten()[slot]), g_of
+
+# %% ../nbs/13_chromoformer.ipynb #1da7f0b4
+def predict_variants(
+    net:Chromoformer, # the network
+    x:dict, # inputs of a batch, as `forward` takes them: the variants of a gene, or of several
+) -> torch.Tensor: # (genes,) or (genes, outputs): what `forward` gives, to rounding
+    "Predictions for genes that have much in common. Memory: that of a batch of the genes that differ."
+    with torch.inference_mode():
+        y, of = share(net.sizes, x)
+        return net(**y)[of]
