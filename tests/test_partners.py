@@ -12,7 +12,7 @@ from chromexpress.registry import load_study
 from chromexpress.tracks import Need, Track, fill
 from chromexpress.train import optimizer_of, predict_network, schedule_of
 from chromexpress.units import do_unit, plan_units, state, why_stale
-from toy import quiet_log, write_study
+from toy import cli, quiet_log, write_study
 
 ASSAYS = ["H3K4me1", "H3K4me3", "H3K9me3", "H3K27me3", "H3K36me3", "H3K27ac", "H3K9ac"]
 SIZES = dict(chr1=10_000, chr2=10_000)
@@ -225,3 +225,29 @@ def test_published_predictions_from_a_study(e003, pattern):
         x = tasks[model].model.inputs(tasks[model], rows)
         np.testing.assert_allclose(predict_network(published(pattern, z), x), z[key], rtol=2e-5, atol=2e-5)
         np.testing.assert_allclose(predict_network(published(pattern, z), x, size=3), z[key], rtol=2e-5, atol=2e-5)
+
+# published weights on published inputs
+
+def test_published_weights_from_the_command_line(e003, pattern, tmp_path, capsys):
+    _, _, z, demo = e003
+    meta = pd.read_csv(demo/"demo_meta.csv")
+    meta = meta.set_index("gene_id").loc[z["gene_id"][:4]].reset_index()
+    meta.to_csv(tmp_path/"meta.csv", index=False)
+    two = ChromoformerSizes(**vars(SMALL) | dict(outputs=2))
+    for sizes, name in ((SMALL, "w.pt"), (two, "c.pt")): torch.save(dict(net=published(pattern, z, sizes).state_dict()), tmp_path/name)
+    args = ["predict", "--meta", tmp_path/"meta.csv", "--signals", demo/"signals", "--out", tmp_path/"out.csv", "--device", "cpu"]
+    assert cli(*args, "--weights", tmp_path/"w.pt") == 0
+    t = pd.read_csv(tmp_path/"out.csv")
+    assert t.gene_id.tolist() == z["gene_id"][:4].tolist() and list(t) == [*meta, "prediction"]
+    np.testing.assert_allclose(t.prediction, z["y_pred"][:4], rtol=2e-5, atol=2e-5)
+    assert cli(*args, "--weights", tmp_path/"c.pt") == 0
+    odds = np.exp(z["classifier_logits"][:4].astype(float))
+    np.testing.assert_allclose(pd.read_csv(tmp_path/"out.csv").prediction, odds[:, 1]/odds.sum(1), rtol=1e-4)
+    fails = lambda says, *more: cli(*args, *more) == 2 and says in capsys.readouterr().err
+    assert fails("no array for", "--weights", tmp_path/"w.pt", "--signals", tmp_path)
+    assert fails("no such file", "--weights", tmp_path/"none.pt") and fails("--weights: missing")
+    torch.save(dict(net=dict(a=torch.ones(1))), tmp_path/"odd.pt")
+    assert fails("no weights of Chromoformer", "--weights", tmp_path/"odd.pt")
+    assert fails("not with a study or --run", "--weights", tmp_path/"w.pt", "--run", tmp_path)
+    meta.assign(start=meta.start + 5).to_csv(tmp_path/"meta.csv", index=False)
+    assert fails("no array for 4 of 4 regions", "--weights", tmp_path/"w.pt")
