@@ -16,7 +16,7 @@ import numpy as np, pandas as pd
 from .core import InputError, Problems, atomic, check_columns, digest, file_digest, log, write_csv, write_json
 from .genome import check_ends, check_header, first_few, read_table, reconcile, some
 
-# %% ../nbs/05_contacts.ipynb #1eb8ea4e
+# %% ../nbs/05_contacts.ipynb #53558ef0
 EDGES = ["gene_id", "chrom", "start", "end", "score"]
 
 def read_edges(
@@ -35,6 +35,7 @@ def read_edges(
     if len(lost): log.info("%s: %d genes are not in the gene table (%s); not read.", path, len(lost), some(lost))
     return t[known].reset_index(drop=True)
 
+# %% ../nbs/05_contacts.ipynb #452b2f1e
 def _numbers(t, path, places, sizes):
     "Text of places (names of chrom, start, end columns) and score → numbers on our chromosomes, checked."
     t, wrong = t.copy(), Problems(str(path))
@@ -60,7 +61,20 @@ def _numbers(t, path, places, sizes):
         if len(t): check_ends(t.groupby(chrom)[end].max().to_dict(), sizes, t[chrom].unique(), path)
     return t
 
-# %% ../nbs/05_contacts.ipynb #d66f9d7f
+# %% ../nbs/05_contacts.ipynb #c4fe45b9
+def _eligible(c, threshold, longest, nearest, far, trans):
+    "Which candidates keep the rules, and how many each rule leaves out."
+    rules = [("at or below the threshold", ~(c.score > threshold)),
+             (f"longer than {longest:,} bp", c.end - c.start > longest),
+             ("on another chromosome", c.distance.isna() & (not trans)),
+             (f"nearer than {nearest:,} bp", c.distance < nearest), (f"farther than {far:,} bp", c.distance > far)]
+    keep, counts = np.ones(len(c), bool), []
+    for why, bad in rules:
+        counts.append((why, int((keep & bad).sum())))
+        keep &= ~bad.to_numpy(bool)
+    return keep, counts
+
+# %% ../nbs/05_contacts.ipynb #761999ca
 def best_partners(
     candidates:pd.DataFrame, # the columns of EDGES, `distance` in bp (NaN on another chromosome), and perhaps `order` among equal scores
     genes:pd.DataFrame, # gene frame; its order is that of the result
@@ -77,15 +91,7 @@ def best_partners(
         raise InputError(f"{what}: k = {k}, longest = {longest}, nearest = {nearest}, farthest = {farthest}: "
                          "needs k ≥ 1, longest ≥ 1 and 0 ≤ nearest ≤ farthest.")
     c = check_columns(candidates, [*EDGES, "distance"], what)
-    far = np.inf if farthest is None else farthest
-    rules = [("at or below the threshold", ~(c.score > threshold)),
-             (f"longer than {longest:,} bp", c.end - c.start > longest),
-             ("on another chromosome", c.distance.isna() & (not trans)),
-             (f"nearer than {nearest:,} bp", c.distance < nearest), (f"farther than {far:,} bp", c.distance > far)]
-    keep, counts = np.ones(len(c), bool), []
-    for why, bad in rules:
-        counts.append((why, int((keep & bad).sum())))
-        keep &= ~bad.to_numpy(bool)
+    keep, counts = _eligible(c, threshold, longest, nearest, np.inf if farthest is None else farthest, trans)
     place = {g: i for i, g in enumerate(genes.gene_id)}
     c = c[keep].assign(place=c.gene_id[keep].map(place), fall=-c.score[keep])
     ties = [t for t in ("order", "distance") if t in c]
@@ -98,6 +104,7 @@ def best_partners(
              f"{len(genes):,} genes; left out: %s.", what, out)
     return best[EDGES].reset_index(drop=True)
 
+# %% ../nbs/05_contacts.ipynb #724c4016
 def gap_to(
     tss, # (n,) 0-based
     start, # (n,) of the fragments
@@ -115,7 +122,7 @@ def fragments_of(
     "Each fragment once."
     return edges[EDGES[:4]].drop_duplicates(EDGES[1:4]).sort_values(EDGES[1:4], kind="stable", ignore_index=True)
 
-# %% ../nbs/05_contacts.ipynb #a1016ab5
+# %% ../nbs/05_contacts.ipynb #1d805463
 ENDS = [("chrom1", "start1", "end1"), ("chrom2", "start2", "end2")]
 PAIR_KINDS = ("table", "ibed", "washu", "bedpe")
 IBED = dict(chrom1="bait_chr", start1="bait_start", end1="bait_end", chrom2="otherEnd_chr", start2="otherEnd_start",
@@ -134,6 +141,7 @@ def pair_kind(
     if kind not in PAIR_KINDS: raise InputError(f"{path}: kind = {kind!r} is none of {', '.join(PAIR_KINDS)}.")
     return kind
 
+# %% ../nbs/05_contacts.ipynb #b59050f1
 def _fields(path, n) -> pd.DataFrame: # text of a file without a header, at least n columns; the index is the line
     unlike = "#", "track", "browser"
     try:
@@ -157,7 +165,7 @@ def _split_places(t, columns, path): # columns of places → chrom, start, end o
         out[list(names)] = part
     return out
 
-# %% ../nbs/05_contacts.ipynb #fb815c0b
+# %% ../nbs/05_contacts.ipynb #4071aef7
 def seen_base(
     pairs:pd.DataFrame, # chrom1, start1, end1, chrom2, start2, end2 as in the file
 ) -> int|None: # 0 or 1; None if there is nothing to see it by
@@ -167,6 +175,24 @@ def seen_base(
     end = pd.MultiIndex.from_frame(f[["chrom", "end"]])
     n = [pd.MultiIndex.from_arrays([f.chrom, f.start - b]).isin(end).sum() for b in (0, 1)]
     return None if n[0] == n[1] else int(n[1] > n[0])
+
+def _with_header(path, kind, columns):
+    "Pairs of a file whose columns have names, as text."
+    t, names = read_table(path), IBED | columns if kind == "ibed" or "chrom1" in columns else columns
+    if "chrom1" in names: return check_columns(t, list(names.values()), path)[list(names.values())].set_axis(list(names), axis=1)
+    a, b, s = (names.get(c, c) for c in ("frag1", "frag2", "score"))
+    check_columns(t, [a, b, s], path)
+    return _split_places(t, [a, b], path).assign(score=t[s])
+
+# %% ../nbs/05_contacts.ipynb #1e4aac08
+def _without_header(path, kind):
+    "Pairs of a BEDPE or a WashU list, as text."
+    t = _fields(path, 8 if kind == "bedpe" else 3)
+    if kind == "bedpe": return t[[0, 1, 2, 3, 4, 5, 7]].set_axis([*ENDS[0], *ENDS[1], "score"], axis=1)
+    if t.shape[1] == 3: return _split_places(t, [0, 1], path).assign(score=t[2])
+    place = t[3].str.rsplit(",", n=1, expand=True).reindex(columns=[0, 1]).fillna("")
+    named = {"columns 1 to 3": t[0] + ":" + t[1] + "-" + t[2], "column 4": place[0]}
+    return _split_places(pd.DataFrame(named), list(named), path).assign(score=place[1])
 
 def read_pairs(
     path, # a file of pairs
@@ -178,25 +204,10 @@ def read_pairs(
     "Read pairs of fragments. Raises: InputError if the file is damaged, a row is wrong, or `base` is not as seen."
     kind, columns = pair_kind(path, kind), dict(columns or {})
     if base not in (None, 0, 1): raise InputError(f"{path}: base = {base!r}; it must be 0 or 1.")
-    if kind in ("table", "ibed"):
-        t, names = read_table(path), IBED | columns if kind == "ibed" or "chrom1" in columns else columns
-        if "chrom1" not in names:
-            a, b, s = (names.get(c, c) for c in ("frag1", "frag2", "score"))
-            check_columns(t, [a, b, s], path)
-            t = _split_places(t, [a, b], path).assign(score=t[s])
-        else: t = check_columns(t, list(names.values()), path)[list(names.values())].set_axis(list(names), axis=1)
-    else:
-        t = _fields(path, 8 if kind == "bedpe" else 3)
-        if kind == "bedpe": t = t[[0, 1, 2, 3, 4, 5, 7]].set_axis([*ENDS[0], *ENDS[1], "score"], axis=1)
-        elif t.shape[1] == 3: t = _split_places(t, [0, 1], path).assign(score=t[2])
-        else:
-            place = t[3].str.rsplit(",", n=1, expand=True).reindex(columns=[0, 1]).fillna("")
-            both = t[0] + ":" + t[1] + "-" + t[2]
-            named = {"columns 1 to 3": both, "column 4": place[0]}
-            t = _split_places(pd.DataFrame(named), list(named), path)
-            t["score"] = place[1]
+    t = _with_header(path, kind, columns) if kind in ("table", "ibed") else _without_header(path, kind)
     return _shift(t, path, sizes, (0 if kind == "bedpe" else 1) if base is None else base)
 
+# %% ../nbs/05_contacts.ipynb #63079ec3
 def _shift(t, path, sizes, base): # text → numbers, and starts to base 0
     if not len(t): raise InputError(f"{path}: no pairs in it.")
     number = {c: pd.to_numeric(t[c], errors="coerce") for e in ENDS for c in e[1:]}
@@ -207,7 +218,7 @@ def _shift(t, path, sizes, base): # text → numbers, and starts to base 0
     for c in ("start1", "start2"): t[c] = (number[c] - base).where(number[c].notna(), t[c])
     return _numbers(t, path, ENDS, sizes)
 
-# %% ../nbs/05_contacts.ipynb #84ba7bfc
+# %% ../nbs/05_contacts.ipynb #20aba2a9
 def partners_of_pairs(
     pairs:pd.DataFrame, # from `read_pairs`
     genes:pd.DataFrame, # gene frame
@@ -232,6 +243,7 @@ def partners_of_pairs(
              what, f"{len(set(found[0].index) | set(found[1].index)):,}", f"{len(pairs):,}", f"{own.sum():,}")
     return best_partners(c[~own], genes, what=what, **limits)
 
+# %% ../nbs/05_contacts.ipynb #3e1033f1
 def _holders(f, tss, around): # rows of fragments and of TSSs that meet
     rows, of = [], []
     for chrom, t in tss.groupby("chrom", sort=False):
@@ -253,7 +265,7 @@ def _nearest_tss(c, tss): # (candidates,) bp to the nearest TSS of the gene; NaN
     gap = pd.Series(gap_to(m.tss.to_numpy(), m.start, m.end), m["index"], dtype=float)
     return gap.groupby(level=0).min().reindex(c.index)
 
-# %% ../nbs/05_contacts.ipynb #97ca33a4
+# %% ../nbs/05_contacts.ipynb #c2281715
 META = ["gene_id", "expression", "eid", "label", "chrom", "start", "end", "strand", "split", "neighbors", "scores"]
 
 def read_meta(
@@ -276,6 +288,7 @@ def read_meta(
     meta_edges(t, path)
     return t.reset_index(drop=True)
 
+# %% ../nbs/05_contacts.ipynb #b8491e03
 def write_meta(
     path, # file to write, .csv
     meta:pd.DataFrame, # from `read_meta` or `with_edges`
@@ -283,7 +296,7 @@ def write_meta(
     "Write a published table; numbers in their shortest form."
     write_csv(path, meta, float_format=None)
 
-# %% ../nbs/05_contacts.ipynb #fc6e4069
+# %% ../nbs/05_contacts.ipynb #7fe5d194
 def meta_edges(
     meta:pd.DataFrame, # from `read_meta`
     what="meta", # how to call the table in messages
@@ -302,6 +315,7 @@ def meta_edges(
     out = place.set_axis(EDGES[1:4], axis=1).astype({"start": "int64", "end": "int64"})
     return out.assign(gene_id=t.gene_id, score=score)[EDGES].reset_index(drop=True)
 
+# %% ../nbs/05_contacts.ipynb #6bfa97c9
 def with_edges(
     meta:pd.DataFrame, # a published table
     edges:pd.DataFrame, # the columns of EDGES, best partner first
@@ -314,7 +328,7 @@ def with_edges(
     join = lambda s: meta.gene_id.map(text(s)).fillna("") if len(edges) else ""
     return meta.assign(neighbors=join(place), scores=join(edges.score))
 
-# %% ../nbs/05_contacts.ipynb #0f9199a9
+# %% ../nbs/05_contacts.ipynb #c2ca7e0c
 def _h5(path):
     "The h5py library, if the path is there. Raises: InputError if either is missing."
     try: import h5py
@@ -341,6 +355,36 @@ def resolutions(
         raise InputError(f"{path}: not a cooler, or damaged ({str(e).splitlines()[0]}); "
                          "copy or download it again.") from None
 
+# %% ../nbs/05_contacts.ipynb #694428c9
+def _index_of(g, path): # group of a resolution → chromosome → length; → first bin; where rows of pixels begin; columns of bins
+    if g.attrs.get("storage-mode", "symmetric-upper") not in ("symmetric-upper", b"symmetric-upper"):
+        raise InputError(f"{path}: it stores a full matrix; needed is the upper triangle, cooler's default.")
+    names = [n.decode() if isinstance(n, bytes) else n for n in g["chroms/name"][:]]
+    header, first = (dict(zip(names, map(int, v))) for v in (g["chroms/length"][:], g["indexes/chrom_offset"][:-1]))
+    return header, first, g["indexes/bin1_offset"][:].astype(np.int64), [c for c in g["bins"] if c not in ("chrom", "start", "end")]
+
+def _pixels(g, ends, chunk): # group of pixels, where rows end; yields bin1, bin2, counts of whole rows, about `chunk` at a time
+    i = 0
+    while i < len(ends) - 1:
+        j = max(i + 1, int(np.searchsorted(ends, ends[i] + chunk, "right")) - 1)
+        part = slice(ends[i], ends[j])
+        if ends[j] > ends[i]:
+            bin1, bin2, count = (g[c][part] for c in ("bin1_id", "bin2_id", "count"))
+            yield bin1.astype(np.int64), bin2.astype(np.int64), count.astype(float)
+        i = j
+
+# %% ../nbs/05_contacts.ipynb #1bcb7d2d
+class _Opened:
+    def __init__(self, path, resolution): self.path, self.resolution = path, resolution
+    def __enter__(self):
+        self.file = _h5(self.path).File(self.path, "r")
+        return self.file, self.file[f"resolutions/{self.resolution}"] if "resolutions" in self.file else self.file
+    def __exit__(self, *error):
+        self.file.close()
+        if error[0] is not None and issubclass(error[0], (OSError, KeyError)):
+            raise InputError(f"{self.path}: damaged ({error[1]}); copy or download it again.") from None
+
+# %% ../nbs/05_contacts.ipynb #472e3598
 class Cool:
     "One resolution of a cooler file. Raises: InputError if the file lacks it, saying what it has."
     def __init__(self, path, # a .cool or .mcool file
@@ -348,15 +392,8 @@ class Cool:
         self.path, self.resolution, has = Path(path), resolution, resolutions(path)
         if resolution not in has:
             raise InputError(f"{path}: no resolution of {resolution!r} bp in it; it has {', '.join(map(str, has))}.")
-        with self.open() as (_, g):
-            if g.attrs.get("storage-mode", "symmetric-upper") not in ("symmetric-upper", b"symmetric-upper"):
-                raise InputError(f"{path}: it stores a full matrix; needed is the upper triangle, cooler's default.")
-            names = [n.decode() if isinstance(n, bytes) else n for n in g["chroms/name"][:]]
-            self.header = dict(zip(names, map(int, g["chroms/length"][:])))
-            self.first = dict(zip(names, map(int, g["indexes/chrom_offset"][:-1])))
-            self.row = g["indexes/bin1_offset"][:].astype(np.int64)
-            self.columns = [c for c in g["bins"] if c not in ("chrom", "start", "end")]
-        self.names = {c: c for c in names}                   # our name → the file's, once `check_cooler` knows ours
+        with self.open() as (_, g): self.header, self.first, self.row, self.columns = _index_of(g, path)
+        self.names = {c: c for c in self.header}             # our name → the file's, once `check_cooler` knows ours
 
     def open(self): # context: (h5py file, group of the resolution)
         return _Opened(self.path, self.resolution)
@@ -371,82 +408,36 @@ class Cool:
 
     def pixels(self, low=0, high=None, chunk=2_000_000): # of rows low to high; yields bin1 ≤ bin2, counts, in chunks
         ends = self.row[low:(self.bins if high is None else high) + 1]
-        with self.open() as (_, g):
-            i = 0
-            while i < len(ends) - 1:
-                j = max(i + 1, int(np.searchsorted(ends, ends[i] + chunk, "right")) - 1)
-                part = slice(ends[i], ends[j])
-                if ends[j] > ends[i]:
-                    bin1, bin2, count = (g["pixels"][c][part] for c in ("bin1_id", "bin2_id", "count"))
-                    yield bin1.astype(np.int64), bin2.astype(np.int64), count.astype(float)
-                i = j
+        with self.open() as (_, g): yield from _pixels(g["pixels"], ends, chunk)
 
-class _Opened:
-    def __init__(self, path, resolution): self.path, self.resolution = path, resolution
-    def __enter__(self):
-        self.file = _h5(self.path).File(self.path, "r")
-        return self.file, self.file[f"resolutions/{self.resolution}"] if "resolutions" in self.file else self.file
-    def __exit__(self, *error):
-        self.file.close()
-        if error[0] is not None and issubclass(error[0], (OSError, KeyError)):
-            raise InputError(f"{self.path}: damaged ({error[1]}); copy or download it again.") from None
-
-# %% ../nbs/05_contacts.ipynb #9934b7de
-def _gaps(text): # "chrom start-end start-end …" a line → chromosome → (gaps, 2) bp
-    lines = [l.split() for l in text.strip().splitlines()]
-    return {c: np.array([g.split("-") for g in gaps], np.int64) for c, *gaps in lines}
+# %% ../nbs/05_contacts.ipynb #b7e1076a
+def _gaps(text): # "chrom start-end start-end …; chrom …" → chromosome → (gaps, 2) bp
+    parts = [p.split() for l in text.strip().splitlines() for p in l.split(";")]
+    return {c: np.array([g.split("-") for g in gaps], np.int64) for c, *gaps in parts}
 
 GAPS = dict( # assembly → {chromosome: (gaps, 2) 0-based half-open}: UCSC Genome Browser, table gap; not all of them
     hg19=_gaps("""
-        chr1 121535434-142535434
-        chr2 92326171-95326171
-        chr3 90504854-93504854
-        chr4 49660117-52660117
-        chr5 46405641-49405641
-        chr6 58830166-61830166
-        chr7 58054331-61054331
-        chr8 43838887-46838887
-        chr9 47367679-65367679
-        chr10 39254935-42254935
-        chr11 51644205-54644205
-        chr12 34856694-37856694
-        chr13 0-19020000
-        chr14 0-19000000
-        chr15 0-20000000
-        chr16 35335801-46335801
-        chr17 22263006-25263006
-        chr18 15460898-18460898
-        chr19 24681782-27681782
-        chr20 26369569-29369569
-        chr21 0-9411193 11288129-14288129
-        chr22 0-16050000
-        chrX 58632012-61632012
-        chrY 10104553-13104553"""),
+        chr1 121535434-142535434; chr2 92326171-95326171; chr3 90504854-93504854; chr4 49660117-52660117
+        chr5 46405641-49405641; chr6 58830166-61830166; chr7 58054331-61054331; chr8 43838887-46838887
+        chr9 47367679-65367679; chr10 39254935-42254935; chr11 51644205-54644205; chr12 34856694-37856694
+        chr13 0-19020000; chr14 0-19000000; chr15 0-20000000; chr16 35335801-46335801; chr17 22263006-25263006
+        chr18 15460898-18460898; chr19 24681782-27681782; chr20 26369569-29369569
+        chr21 0-9411193 11288129-14288129; chr22 0-16050000; chrX 58632012-61632012; chrY 10104553-13104553"""),
     hg38=_gaps("""
-        chr1 125184587-143184587 223558935-223608935
-        chr2 89330679-89530679 90402511-91402511 94293015-94496015
-        chr3 90722458-90772458 93655574-93705574
-        chr4 9272916-9322916 49336924-49486924
-        chr5 17530548-17580548 50059807-50109807
-        chr6 59829934-60229934 95020790-95070790
-        chr7 61528020-61578020 143650804-143700804
-        chr8 12234345-12284345 85664222-85714222
-        chr9 45518558-60518558 67920552-68220552
-        chr10 41916265-42066265 47780368-47870368
-        chr11 50821348-51078348 70955696-71055696
-        chr12 34719407-34769407 37185252-37235252
-        chr13 0-16000000 86202979-86252979
-        chr14 0-16000000 18712644-18862644 19511713-19611713
-        chr15 0-17000000 84270066-84320066
-        chr16 33392411-33442411 38280682-46380682
-        chr17 81742542-81792542
-        chr18 46969912-47019912
-        chr19 24448980-24498980
-        chr20 30761898-30811898
+        chr1 125184587-143184587 223558935-223608935; chr2 89330679-89530679 90402511-91402511 94293015-94496015
+        chr3 90722458-90772458 93655574-93705574; chr4 9272916-9322916 49336924-49486924
+        chr5 17530548-17580548 50059807-50109807; chr6 59829934-60229934 95020790-95070790
+        chr7 61528020-61578020 143650804-143700804; chr8 12234345-12284345 85664222-85714222
+        chr9 45518558-60518558 67920552-68220552; chr10 41916265-42066265 47780368-47870368
+        chr11 50821348-51078348 70955696-71055696; chr12 34719407-34769407 37185252-37235252
+        chr13 0-16000000 86202979-86252979; chr14 0-16000000 18712644-18862644 19511713-19611713
+        chr15 0-17000000 84270066-84320066; chr16 33392411-33442411 38280682-46380682; chr17 81742542-81792542
+        chr18 46969912-47019912; chr19 24448980-24498980; chr20 30761898-30811898
         chr21 0-5010000 9377143-9527143 10169868-10269868
         chr22 0-10510000 18239129-18339129 18433513-18483513 18659564-18709564
         chrX 37099262-37285837 49348394-49528394 115738949-115838949"""))
 
+# %% ../nbs/05_contacts.ipynb #c072b5d1
 def bins_in_gaps(
     cool:Cool, # a cooler
     assembly:str, # a key of GAPS
@@ -459,7 +450,7 @@ def bins_in_gaps(
         for start, end in gaps: found.append(np.arange(low - (-start//r), min(low + end//r, high)))
     return np.concatenate(found)
 
-# %% ../nbs/05_contacts.ipynb #01e477a9
+# %% ../nbs/05_contacts.ipynb #8367f878
 class _Sums: # per bin: raw counts, and weighted sums (multiplied, divided) × (diagonal, next ones, cis, trans)
     def __init__(self, cool, name=None):
         with cool.open() as (_, g):
@@ -485,6 +476,7 @@ class _Sums: # per bin: raw counts, and weighted sums (multiplied, divided) × (
                     self.sums[s, p] += np.bincount(i[k], x[k], n)
                     if p: self.sums[s, p] += np.bincount(j[k], x[k], n)
 
+# %% ../nbs/05_contacts.ipynb #7233d336
 def _spread(sums, chrom, good): # coefficient of variation of the row sums around their chromosome's mean
     c, x = chrom[good], sums[good]
     mean = np.bincount(c, x)/np.maximum(np.bincount(c), 1)
@@ -503,7 +495,7 @@ def fit_weights(
         best[name] = min(_spread(cis + a*near + b*diag + t*trans, sums.chrom, good) for (a, b), t in ways)
     return best
 
-# %% ../nbs/05_contacts.ipynb #b66620dc
+# %% ../nbs/05_contacts.ipynb #b5d0e58d
 KINDS_OF_CONTACT = ("raw", "balanced", "oe")
 
 def check_cooler(
@@ -526,7 +518,11 @@ def check_cooler(
                          f"{', '.join(cool.columns) or 'none'}); run `cooler balance`, or take kind = \"raw\".")
     sums = _Sums(cool, weights if kind != "raw" else None)
     _check_gaps(cool, sums.raw, assembly, where)
-    if kind == "raw": return None
+    return None if kind == "raw" else _weights_that_fit(sums, weights, divide, tolerance, where)
+
+# %% ../nbs/05_contacts.ipynb #c0de78ac
+def _weights_that_fit(sums, weights, divide, tolerance, where):
+    "Weights that multiply. Raises: InputError if they do not balance, or only the other way."
     fit, stated = fit_weights(sums), sums.stated.get("divisive_weights")
     divide = bool(stated) if divide is None and stated is not None else bool(divide)
     says = ", ".join(f"{v:.2g} if they {k}" for k, v in fit.items())
@@ -540,6 +536,7 @@ def check_cooler(
                          f"give divide = {str(not divide).lower()}.")
     return 1/sums.weight if divide else sums.weight
 
+# %% ../nbs/05_contacts.ipynb #15d86d5a
 def _check_gaps(cool, raw, assembly, where):
     "Raises: InputError if there are contacts in a gap of the assembly."
     alone = "its assembly is checked by lengths alone."
@@ -557,7 +554,7 @@ def _check_gaps(cool, raw, assembly, where):
                      f"{assembly}, the first at {chrom}:{start}-{start + cool.resolution}; nothing can be there. The counts "
                      + (f"look like {clean[0]}." if clean else "are of another assembly."))
 
-# %% ../nbs/05_contacts.ipynb #bdeaaffc
+# %% ../nbs/05_contacts.ipynb #0650044a
 def _check_kind(cool, kind, weights):
     "Raises: InputError if the kind is unknown, or does not go with the weights."
     if kind not in KINDS_OF_CONTACT:
@@ -578,6 +575,7 @@ def _cis(cool, chrom, w): # bin1, bin2 (numbered within the chromosome), value; 
             k = np.isfinite(v)
             yield i[k], j[k], v[k]
 
+# %% ../nbs/05_contacts.ipynb #0c962239
 def expected_contacts(
     cool:Cool, # a cooler
     chrom:str, # one of its chromosomes, under our name
@@ -594,7 +592,15 @@ def expected_contacts(
         total += np.bincount((j - i)[k], v[k], n)
     with np.errstate(invalid="ignore"): return np.where(pairs > 0, total/pairs, np.nan)
 
-# %% ../nbs/05_contacts.ipynb #4e1103a6
+# %% ../nbs/05_contacts.ipynb #a162280c
+def _bins_that_touch(cool, chrom, weights, mine, far, expected): # yields TSS bins, the bins that touch them, and contacts
+    for i, j, v in _cis(cool, chrom, weights):
+        k = (j - i <= far) & (i != j) & (mine[i] | mine[j])
+        i, j, v = i[k], j[k], v[k]
+        if expected is not None: v = v/expected[j - i]
+        for a, b in ((i, j), (j, i)): yield a[mine[a]], b[mine[a]], v[mine[a]]
+
+# %% ../nbs/05_contacts.ipynb #f5e928e8
 def partners_of_cooler(
     cool:Cool, # a cooler that `check_cooler` has passed
     genes:pd.DataFrame, # gene frame
@@ -618,14 +624,9 @@ def partners_of_cooler(
         mine = np.zeros(high - low, bool)
         mine[at] = True
         e = expected_contacts(cool, chrom, weights, far + 1) if kind == "oe" else None
-        for i, j, v in _cis(cool, chrom, weights):
-            k = (j - i <= far) & (i != j) & (mine[i] | mine[j])
-            i, j, v = i[k], j[k], v[k]
-            if e is not None: v = v/e[j - i]
-            for a, b in ((i, j), (j, i)):
-                k = mine[a]
-                one = pd.DataFrame(dict(at=a[k], chrom=chrom, start=b[k]*r, score=v[k])).merge(here, on="at")
-                found.append(one.assign(end=np.minimum(one.start + r, cool.header[cool.names[chrom]])))
+        for a, b, v in _bins_that_touch(cool, chrom, weights, mine, far, e):
+            one = pd.DataFrame(dict(at=a, chrom=chrom, start=b*r, score=v)).merge(here, on="at")
+            found.append(one.assign(end=np.minimum(one.start + r, cool.header[cool.names[chrom]])))
     if lacks: log.warning("%s: no contacts for %d genes: it lacks %s.", cool.path, sum(n for _, n in lacks),
                           some(c for c, _ in lacks))
     c = pd.concat(found) if found else pd.DataFrame(columns=[*EDGES, "tss"])
@@ -633,7 +634,7 @@ def partners_of_cooler(
     limits |= dict(threshold=threshold, nearest=nearest, farthest=farthest)
     return best_partners(c, genes, what=str(cool.path), **limits)
 
-# %% ../nbs/05_contacts.ipynb #046a87f3
+# %% ../nbs/05_contacts.ipynb #fb59e730
 def patches(
     cool:Cool, # a cooler that `check_cooler` has passed
     genes:pd.DataFrame, # gene frame
@@ -657,6 +658,7 @@ def patches(
         _fill_patches(out, cool, genes, n, weights, kind).flush()
     return np.load(path, mmap_mode="r")
 
+# %% ../nbs/05_contacts.ipynb #ca186541
 def _fill_patches(out, cool, genes, n, weights, kind):
     "Genes in order of their places, so that the rows of the file are read forwards."
     genes = genes.reset_index(drop=True)
@@ -682,9 +684,25 @@ def _fill_patches(out, cool, genes, n, weights, kind):
             out[k] = x
     return out
 
-# %% ../nbs/05_contacts.ipynb #ccfde30b
+# %% ../nbs/05_contacts.ipynb #3bfbc987
 CONTACT_FILES = ("cooler", "edges", "meta", *PAIR_KINDS)
 
+def _from_cooler(f, genes, sizes, assembly, limits):
+    "The partners out of a cooler."
+    cool = Cool(f.path, f.resolution)
+    w = check_cooler(cool, sizes, list(dict.fromkeys(genes.chrom)), assembly, f.values, f.balance, f.divide)
+    return partners_of_cooler(cool, genes, w, f.values, **limits)
+
+def _from_table(f, genes, sizes, limits):
+    "The partners out of a list of pairs, a table of edges, or a published table, whose order among equal scores is kept."
+    if f.format in PAIR_KINDS:
+        return partners_of_pairs(read_pairs(f.path, sizes, f.format, f.columns, f.base), genes, f.around, **limits)
+    e = read_edges(f.path, sizes, genes) if f.format == "edges" else meta_edges(read_meta(f.path), f.path)
+    e = e[e.gene_id.isin(set(genes.gene_id))].reset_index(drop=True)
+    e["distance"] = _nearest_tss(e, genes[["gene_id", "chrom", "tss"]])
+    return best_partners(e.assign(order=np.arange(len(e))) if f.format == "meta" else e, genes, **limits)
+
+# %% ../nbs/05_contacts.ipynb #6a1b0516
 @dataclass(frozen=True)
 class ContactFile:
     "The contacts of one cell: a file, and how partners are chosen from it. Raises: InputError if these do not fit."
@@ -721,18 +739,8 @@ class ContactFile:
 
     def partners(self, genes, sizes, assembly=""): # gene frame, chromosome → bp, name; → the columns of EDGES
         limits = {n: getattr(self, n) for n in ("k", "threshold", "longest", "nearest", "farthest")}
-        if self.format == "cooler":
-            cool, known = Cool(self.path, self.resolution), list(dict.fromkeys(genes.chrom))
-            w = check_cooler(cool, sizes, known, assembly, self.values, self.balance, self.divide)
-            return partners_of_cooler(cool, genes, w, self.values, **limits)
-        limits |= dict(trans=self.trans, what=str(self.path))
-        if self.format in PAIR_KINDS:
-            pairs = read_pairs(self.path, sizes, self.format, self.columns, self.base)
-            return partners_of_pairs(pairs, genes, self.around, **limits)
-        e = read_edges(self.path, sizes, genes) if self.format == "edges" else meta_edges(read_meta(self.path), self.path)
-        e = e[e.gene_id.isin(set(genes.gene_id))].reset_index(drop=True)
-        e["distance"] = _nearest_tss(e, genes[["gene_id", "chrom", "tss"]])
-        return best_partners(e.assign(order=np.arange(len(e))) if self.format == "meta" else e, genes, **limits)
+        if self.format == "cooler": return _from_cooler(self, genes, sizes, assembly, limits)
+        return _from_table(self, genes, sizes, limits | dict(trans=self.trans, what=str(self.path)))
 
 # %% ../nbs/05_contacts.ipynb #c4b4add9
 def keep_partners(
