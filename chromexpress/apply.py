@@ -153,7 +153,7 @@ def narrow_study(
     tables = {c: t for c, t in study.tables.items() if c in chosen}
     return replace(study, tracks=tracks, tables=tables, profiles={c: {profile: p[profile]} for c, p in known.items()})
 
-# %% ../nbs/25_apply.ipynb #e4c83b76
+# %% ../nbs/25_apply.ipynb #8563f86c
 @dataclass(frozen=True)
 class Application:
     "Finished runs, and the study that they are to be applied to."
@@ -167,9 +167,9 @@ class Application:
     def about(self): # what all members noted alike
         return self.members[0].about
     @cached_property
-    def units(self): # id → binning, of every track that is needed
+    def units(self): # id → binning, of every track that is needed, after the partners that are
         units = plan_binning(self.study, [self.configured], self.stores)
-        return {i: replace(u, kind="applied") for i, u in units.items()}
+        return {i: replace(u, kind="applied") if u.kind == "bin" else u for i, u in units.items()}
 
     def task(self, cell, member): # the run, as if it were of a cell of the new study
         c, keys = self.configured, member.keys
@@ -210,13 +210,13 @@ def _lacks(study, configured):
         study.__dict__["genes"] = genes
     return [f"{configured.name}: {lack}" for lack in configured.model.lacks(study, configured.options)]
 
-# %% ../nbs/25_apply.ipynb #ba3e46ba
+# %% ../nbs/25_apply.ipynb #05bdba4e
 def to_fill(
     a:Application, # as planned
 ) -> dict: # id → binning that is not current
-    "The binning that has to be done, its old markers removed."
+    "The binning, and the partners, that have to be done; old markers of the binning are removed."
     todo = {i: u for i, u in a.units.items() if not filled(u)}
-    for u in todo.values():
+    for u in [u for u in todo.values() if u.kind == "applied"]:
         old = [s for s in u.work.stores if store_paths(u.folder, s)[1].exists() and not filled(_only(u, s))]
         for name in ["applied"] + ["bin"]*bool(old): (u.folder/f"{name}.unit.json").unlink(missing_ok=True)
     return todo

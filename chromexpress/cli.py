@@ -21,7 +21,7 @@ def command(
     COMMANDS[f.__name__.rstrip("_").replace("_", "-")] = f
     return f
 
-# %% ../nbs/51_cli.ipynb #ba832cdd
+# %% ../nbs/51_cli.ipynb #dfd31468
 def parser_of(
     name:str, # of a command
     f, # its function
@@ -32,7 +32,8 @@ def parser_of(
     for k, v in inspect.signature(f).parameters.items():
         text, flag = (doc[k] or "").replace("%", "%%"), "--" + k.replace("_", "-")
         letters = "N" if v.annotation is int else "TEXT"
-        if v.default is inspect.Parameter.empty and v.annotation is list: p.add_argument(k, nargs="+", help=text)
+        if v.default is None: p.add_argument(k, nargs="?", help=text)
+        elif v.default is inspect.Parameter.empty and v.annotation is list: p.add_argument(k, nargs="+", help=text)
         elif v.default is inspect.Parameter.empty: p.add_argument(k, type=v.annotation, help=text)
         elif v.annotation is bool: p.add_argument(flag, action="store_true", help=text)
         elif v.annotation is list: p.add_argument(flag, action="append", default=[], help=text, metavar="TEXT")
@@ -152,17 +153,21 @@ def _list_unmatched(study):
     if len(table): write_csv(file, table)
     else: file.unlink(missing_ok=True)
 
-# %% ../nbs/51_cli.ipynb #3fc008e8
+# %% ../nbs/51_cli.ipynb #2626e1c6
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core
     "Bin all tracks of a study, check their quality, and choose partners; what is done already is left alone."
     from chromexpress.batch import draw_quality, run_units
     from chromexpress.contacts import keep_partners
+    from chromexpress.units import state
     s, _, units = _plan(study)
     for of in s.contacts.values():
-        print(f"{keep_partners(of, s.genes, s.sizes, s.assembly, s.out/'contacts')}: partners of {of.cell}, current.")
-    n = run_units(s.path, {i: u for i, u in units.items() if u.kind == "bin"}, _default_jobs(jobs, "cpu"))
+        if f"contacts:{of.cell}" not in units: keep_partners(of, s.genes, s.sizes, s.assembly, s.out/"contacts")
+    todo = {i: u for i, u in units.items() if u.kind in ("contacts", "bin")}
+    n = sum(u.kind == "bin" and state(u) != "current" for u in todo.values())
+    run_units(s.path, todo, _default_jobs(jobs, "cpu"))
+    for cell in s.contacts: print(f"{s.out/'contacts'/cell}.csv: partners of {cell}, current.")
     print(f"{s.out/'tracks'}: {n} tracks binned, all are current.")
     _list_unmatched(s)
     _check(s, units)
@@ -238,17 +243,34 @@ def _draw(study, units):
     draw_notebooks(notebooks)
     print(write_report(study, notebooks))
 
-# %% ../nbs/51_cli.ipynb #2b8ee50b
+# %% ../nbs/51_cli.ipynb #37df73d3
+def _predict_published(other, weights, meta, signals, out, device):
+    "Apply published weights to a published table of genes."
+    from chromexpress.core import pick_device
+    from chromexpress.published import predict_published
+    if other: raise InputError("--weights: published weights go with --meta and --signals, not with a study or --run.")
+    for flag, v in (("weights", weights), ("meta", meta), ("signals", signals), ("out", out)):
+        if not v: raise InputError(f"--{flag}: missing; published weights need --weights, --meta, --signals and --out.")
+    table = predict_published(weights, meta, signals, out, str(pick_device(device)))
+    log.info(f"{len(table)} predictions.")
+    print(out)
+
+# %% ../nbs/51_cli.ipynb #027cb8ad
 @command
-def predict(study:str, # the study file of the cells to predict: their tracks; it needs no [expression] and no [grid]
+def predict(study:str|None=None, # the study file of the cells to predict: their tracks; it needs no [expression] and no [grid]
             run:list=(), # folder of a finished run, or one above several, whose mean is taken; may be given again
             cells:str="", # only these cells, separated by commas
             blind:bool=False, # predict each gene by those runs alone that did not train or validate on it
             out:str="", # table to write; without it <out of STUDY>/applied/<model>-<config>-<trained on>-<marks>.csv
             members:str="", # also write the predictions of every single run to this table
             jobs:int=0, # processes for binning; 0: one for each core
-            device:str="auto"): # auto, cpu or cuda
-    "Apply a finished run, or the mean of several, to the tracks of another study."
+            device:str="auto", # auto, cpu or cuda
+            weights:str="", # instead of a study and runs: published weights of Chromoformer,
+            meta:str="", # its table of genes,
+            signals:str=""): # and its folder of arrays, one a region
+    "Apply a finished run, or the mean of several, to the tracks of another study; or published weights to published inputs."
+    if weights or meta or signals: return _predict_published(study or run, weights, meta, signals, out, device)
+    if study is None: raise InputError("predict: give a study file and --run, or --weights, --meta and --signals.")
     from chromexpress.apply import apply_runs, binning_of, differences, output_files, plan_application, to_fill, warn
     from chromexpress.batch import run_units
     from chromexpress.core import pick_device

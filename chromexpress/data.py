@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Run', 'Model', 'NetworkOptions', 'check_window', 'Task', 'track_folder', 'log_linear', 'read_signal', 'window_inputs',
-           'UnitScale', 'fit_unit', 'Data', 'targets', 'splits_of', 'impute', 'make_data', 'Batches']
+           'UnitScale', 'fit_unit', 'Data', 'targets', 'splits_of', 'impute', 'make_data', 'on_device', 'tensors',
+           'Batches']
 
 # %% ../nbs/09_data.ipynb #5353744e
 from dataclasses import dataclass, field, replace
@@ -40,7 +41,7 @@ class Run:
     def random_seed(self): # for everything random in this run, and in no other
         return seed_of("run", self.seed, self.model, self.cell, list(self.marks), self.fold)
 
-# %% ../nbs/09_data.ipynb #318982dd
+# %% ../nbs/09_data.ipynb #7ef03b3e
 @dataclass(frozen=True)
 class Model:
     "What the machinery has to know about a model."
@@ -48,7 +49,7 @@ class Model:
     about:str # one line
     options:type # frozen dataclass of options with defaults
     needs:Callable # options → list of Needs
-    inputs:Callable # (task, rows, edits=None) → dict of arrays, genes first
+    inputs:Callable # (task, rows, edits=None) → dict of arrays, genes first, or of pieces: see `tensors`
     fit:Callable|None=None # (task, data) → dict of arrays
     predict:Callable|None=None # (fitted, inputs) → (genes,) or (genes, bins)
     network:Callable|None=None # (options, inputs) → nn.Module, instead of fit and predict
@@ -186,11 +187,11 @@ def fit_unit(
                          "target = \"unit\" needs two values; use other [splits], or leave this cell out.")
     return UnitScale(low, high, transform, c, check_scale(table["unit"], transform, c))
 
-# %% ../nbs/09_data.ipynb #fe7bbd7e
+# %% ../nbs/09_data.ipynb #2b62a89f
 @dataclass
 class Data:
     "What a model is fitted to."
-    x:dict # name → (genes, …) float32
+    x:dict # name → (genes, …) float32 or whole numbers, or pieces: see `tensors`
     y:np.ndarray # (genes,) or (genes, bins); NaN where unlabelled
     split:np.ndarray # (genes,) "train", "valid", "test", "unlabelled" or ""
     fill:dict=field(default_factory=dict) # name → (tracks,) value of a bin in which nothing was measured
@@ -224,16 +225,28 @@ def splits_of(
     split[missing & (split != "")] = "unlabelled"
     return split
 
-# %% ../nbs/09_data.ipynb #f331c6fd
+# %% ../nbs/09_data.ipynb #d5b39194
 def impute(
-    x:dict, # name → (genes, …, tracks), may hold NaN
+    x:dict, # name → (genes, …, tracks), may hold NaN; whole numbers; or pieces
     fill:dict|None=None, # name → (tracks,); None: fitted on the rows of `train`
     train=None, # (n,) rows of the training genes
 ): # x without NaN, and fill
-    "Replace what was not measured by the mean over training genes."
-    if fill is None:
-        fill = {k: np.array([_mean_seen(v[train, ..., t]) for t in range(v.shape[-1])]) for k, v in x.items()}
-    return {k: np.where(np.isnan(v), fill[k], v) if np.isnan(v).any() else v for k, v in x.items()}, fill
+    "Replace what was not measured by the mean over training genes; pieces do so themselves."
+    if fill is None: fill = {k: _fill_of(v, train) for k, v in x.items() if not _whole(v)}
+    return {k: v if _whole(v) else _filled(v, fill[k]) for k, v in x.items()}, fill
+
+def _whole(v): # whether these are whole numbers, which are never missing
+    return isinstance(v, np.ndarray) and v.dtype.kind in "iu"
+
+def _fill_of(v, train):
+    "The mean of each track over training genes."
+    if not isinstance(v, np.ndarray): return v.fill(train)
+    return np.array([_mean_seen(v[train, ..., t]) for t in range(v.shape[-1])])
+
+def _filled(v, fill):
+    "The same without NaN."
+    if not isinstance(v, np.ndarray): return v.filled(fill)
+    return np.where(np.isnan(v), fill, v) if np.isnan(v).any() else v
 
 def _mean_seen(x):
     "The mean over what was measured; 0 if nothing was."
@@ -258,7 +271,25 @@ def _scale_of(task, y):
                                     "predicts a profile; use target = \"transformed\".")
     return fit_unit(y, task.study.expression_table, f"fold {task.run.fold}, training genes of {task.run.cell}")
 
-# %% ../nbs/09_data.ipynb #6e42f473
+# %% ../nbs/09_data.ipynb #3b6387e5
+def on_device(
+    x:dict, # name → array, or pieces
+    device, # where a network is
+) -> dict: # the same; pieces are where the network is, arrays follow batch by batch
+    "Inputs that are ready to be taken in batches."
+    return {k: v if isinstance(v, np.ndarray) else v.to(device) for k, v in x.items()}
+
+def tensors(
+    x:dict, # name → (batch, …) array or tensor, or pieces of as many genes
+    device="cpu", # where the tensors are to be
+) -> dict: # name → tensor: the arrays under their names, and all that the pieces give
+    "What a network is given for a batch."
+    arrays = {k: v for k, v in x.items() if isinstance(v, (np.ndarray, torch.Tensor))}
+    found = {k: torch.as_tensor(v).to(device) for k, v in arrays.items()}
+    for k, v in x.items(): found |= {} if k in arrays else v.tensors()
+    return found
+
+# %% ../nbs/09_data.ipynb #8de50782
 class Batches:
     "Batches of genes as tensors: iterate once for an epoch."
     def __init__(self, data:Data, # inputs and targets
@@ -267,8 +298,11 @@ class Batches:
                  generator:torch.Generator|None=None, # draws the order; None: in the order of `rows`
                  device="cpu", # where the tensors live
                  even:bool=False): # as many batches, but none of them much smaller than the others
-        to = lambda a: torch.tensor(np.asarray(a)[rows], dtype=torch.float32, device=device)
-        self.x, self.y = {k: to(v) for k, v in data.x.items()}, to(data.y)
+        kind = lambda a: torch.int64 if a.dtype.kind in "iu" else torch.float32
+        to = lambda a: torch.tensor(a[rows], dtype=kind(a), device=device)
+        arrays = {k: v for k, v in data.x.items() if isinstance(v, np.ndarray)}
+        self.x, self.y = {k: to(v) for k, v in arrays.items()}, to(np.asarray(data.y, np.float32))
+        self.pieces = {k: v[rows] for k, v in on_device(data.x, device).items() if k not in arrays}
         self.size, self.generator, self.even = size, generator, even
 
     def __len__(self): return -(-len(self.y) // self.size)
@@ -278,4 +312,5 @@ class Batches:
         order = torch.randperm(n, generator=self.generator) if self.generator else torch.arange(n)
         order = order.to(y.device)
         for i in order.tensor_split(len(self)) if self.even else order.split(self.size):
-            yield {k: v[i] for k, v in self.x.items()}, y[i]
+            pieces = {k: v[i.cpu().numpy()] for k, v in self.pieces.items()}
+            yield {k: v[i] for k, v in self.x.items()} | tensors(pieces), y[i]

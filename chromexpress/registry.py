@@ -6,11 +6,12 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'check_needs', 'check_inputs', 'load_study']
 
-# %% ../nbs/19_registry.ipynb #77e578df
-import importlib, importlib.util, sys
+# %% ../nbs/19_registry.ipynb #f831edca
+import importlib, importlib.util, json, sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from .baselines import activity, boosting, gene_score, ridge
+from .chromoformer_model import chromoformer
 from .core import InputError, Problems, digest, log, suggest
 from .data import Model
 from .expression import expression_files
@@ -23,7 +24,7 @@ from .signal import BigWig, open_source, source_kind
 from .study import Study, parse_study
 from .tracks import table_lacks
 
-# %% ../nbs/19_registry.ipynb #88296340
+# %% ../nbs/19_registry.ipynb #da712bf5
 MODELS = {}
 
 def register(
@@ -35,7 +36,7 @@ def register(
     MODELS[model.name] = model
     return model
 
-for m in (ridge, activity, gene_score, boosting, promoter_cnn, profile_cnn, nested): register(m)
+for m in (ridge, activity, gene_score, boosting, promoter_cnn, profile_cnn, nested, chromoformer): register(m)
 
 # %% ../nbs/19_registry.ipynb #e6f0a9f6
 def load_plugins(
@@ -56,7 +57,7 @@ def load_plugins(
             sys.modules.pop(key, None)
             problems.add(f"plugins: {name} cannot be imported ({type(e).__name__}: {e}).")
 
-# %% ../nbs/19_registry.ipynb #3ba0205e
+# %% ../nbs/19_registry.ipynb #c920a2d4
 def make_options(
     model:Model, # which model
     values:dict, # option → value, as in the study file
@@ -72,7 +73,9 @@ def make_options(
         want = next((t for t in (float, tuple) if isinstance(known[name].default, t)), type(known[name].default))
         if isinstance(v, list): v = tuple(v)
         if want is float and isinstance(v, int) and not isinstance(v, bool): v = float(v)
-        if type(v) is want: kept[name] = v
+        choices = known[name].metadata.get("choices", ())
+        if any(type(v) is type(c) and v == c for c in choices) or type(v) is want and not choices: kept[name] = v
+        elif choices: problems.add(f"{where} {name} = {v!r}: is none of {', '.join(json.dumps(c) for c in choices)}.")
         else: problems.add(f"{where} {name} = {v!r}: needs {'a list' if want is tuple else want.__name__}.")
     problems.check()
     try: return model.options(**kept)

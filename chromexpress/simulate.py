@@ -350,7 +350,7 @@ def gtf_lines(
         rows += [("exon", a, b, f'{of} {t} exon_number "{i}";') for i, (a, b) in enumerate(exons, 1)]
         for kind, a, b, attributes in rows: yield f"{g.chrom}\tsimulate\t{kind}\t{a + 1}\t{b}\t.\t{g.strand}\t.\t{attributes}\n"
 
-# %% ../nbs/08_simulate.ipynb #7a1d178b
+# %% ../nbs/08_simulate.ipynb #7cd70859
 GRID = '''[grid]
 models = ["ridge", "promoter_cnn"]
 marks = ["each", "all"]         # every mark alone, and all together
@@ -395,8 +395,6 @@ pseudocount = 1.0
 [expression.cells]              # cell = column of the table
 '''
     tail = '''
-# Capture Hi-C pairs of each cell are in pchic/<cell>.tsv (gene_id, chrom, start, end, score).
-
 [splits]
 scheme = "published"            # four groups of chromosomes; each fold trains on three
 both_halves = false             # true: every gene gets one blind prediction
@@ -404,7 +402,9 @@ both_halves = false             # true: every gene gets one blind prediction
 '''
     columns = "".join(f'{c} = "{c}"\n' for c in cells)
     tracks = "".join(f"\n[tracks.{c}]\n" + "".join(f'{m} = "tracks/{c}-{m}.bigWig"\n' for m in MARKS) for c in cells)
-    return head + columns + tracks + tail + grid
+    contacts = "".join(f'\n[contacts.{c}]                # gene, fragment and score of capture Hi-C, for the partners of genes\n'
+                       f'path = "pchic/{c}.tsv"\nkind = "edges"\n' for c in cells)
+    return head + columns + tracks + contacts + tail + grid
 
 # %% ../nbs/08_simulate.ipynb #12e7066b
 def claim(

@@ -31,9 +31,9 @@ def test_help_is_complete(name, capsys):
     assert f.__doc__ in text and f"usage: chromexpress {name}" in text
     docs, flags = docments(f, returns=False), []
     for k, v in inspect.signature(f).parameters.items():
-        flags.append(k if v.default is inspect.Parameter.empty else "--" + k.replace("_", "-"))
+        flags.append(k if v.default in (inspect.Parameter.empty, None) else "--" + k.replace("_", "-"))
         assert flags[-1] in text and len(docs[k]) > 8 and " ".join(docs[k].split()) in text, f"{k} is not described"
-        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, "", ()):
+        if v.annotation is not bool and v.default not in (inspect.Parameter.empty, None, "", ()):
             assert f"(default: {v.default})" in text
     assert {f"--{o}" for o in OPTIONS.get(name, "").split()} <= set(flags)
 

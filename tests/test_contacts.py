@@ -382,8 +382,11 @@ def test_the_first_base_is_seen_only_where_fragments_abut():
 # the study file
 
 @pytest.fixture(scope="module")
-def simulated(tmp_path_factory):
-    return simulate(tmp_path_factory.mktemp("sim")/"study", genes=60, cells=1, grid="[grid]\nmodels = [\"ridge\"]\n")
+def simulated(tmp_path_factory): # a study that has no contacts yet
+    path = simulate(tmp_path_factory.mktemp("sim")/"study", genes=60, cells=1, grid="[grid]\nmodels = [\"ridge\"]\n")
+    text = path.read_text()
+    path.write_text(text[:text.index("[contacts.cellA]")] + text[text.index("[splits]"):])
+    return path
 
 @pytest.fixture
 def study(simulated, tmp_path): return shutil.copytree(simulated.parent, tmp_path/"study")/simulated.name

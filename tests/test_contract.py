@@ -4,12 +4,12 @@ import numpy as np, pandas as pd, pytest, torch
 from chromexpress.batch import run_units
 from chromexpress.core import InputError
 from chromexpress.crossval import COLUMNS, execute, grid, load_fitted
-from chromexpress.data import make_data
+from chromexpress.data import make_data, tensors
 from chromexpress.registry import MODELS, load_study
 from chromexpress.tracks import store_paths
 from chromexpress.train import fit_network, predict_network
 from chromexpress.units import plan_units, state
-from toy import PLUGIN, SMALL, UNLABELLED, UNSEEN, cli, quiet_log, write_study
+from toy import PLUGIN, SMALL, UNLABELLED, UNSEEN, cli, quiet_log, toy_edges, toy_genes, write_study
 
 NAMES = list(dict.fromkeys([*MODELS, "profile_ridge"]))
 PLUGINS = f'plugins = ["{PLUGIN}"]'
@@ -21,10 +21,10 @@ def tables(names, marks='["all"]'):
 def binned(tmp_path_factory): # the study with every model in its grid, and its units; all tracks are binned
     torch.set_num_threads(1)
     path = write_study(tmp_path_factory.mktemp("contract"), models=json.dumps(NAMES), tables=tables(NAMES),
-                       top=PLUGINS, profiles=True)
+                       top=PLUGINS, profiles=True, contacts=True)
     study, models = load_study(path)
     units = plan_units(study, models)
-    with quiet_log(): run_units(path, {i: u for i, u in units.items() if u.kind == "bin"}, device="cpu")
+    with quiet_log(): run_units(path, {i: u for i, u in units.items() if u.kind in ("contacts", "bin")}, device="cpu")
     return study, units, grid(study, models)
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -49,16 +49,22 @@ def test_needs_are_met(task, binned):
     for folder in task.folders():
         for n in needs: assert all(p.exists() for p in store_paths(folder, task.stores[n]))
 
+def floats(x): # the arrays of numbers that may be missing
+    return {k: v for k, v in x.items() if isinstance(v, np.ndarray) and v.dtype.kind == "f"}
+
+def of_gene(x, i): # all that a network, or another model, is given for one gene, as one row of numbers
+    return np.concatenate([v.numpy().ravel() for v in tensors({k: v[[i]] for k, v in x.items()}).values()])
+
 def test_inputs(task):
     n = len(task.study.genes)
     x = task.model.inputs(task, np.arange(n))
-    assert x and all(v.shape[0] == n and v.dtype == np.float32 and np.isfinite(v).all() for v in x.values())
+    assert x and all(len(v) == n for v in x.values()) and all(np.isfinite(of_gene(x, i)).all() for i in range(n))
+    assert all(v.dtype == (np.float32 if k in floats(x) else np.int64) for k, v in x.items() if isinstance(v, np.ndarray))
     rows = np.array([200, 3, 3, 71])
     some = task.model.inputs(task, rows)
-    assert list(some) == list(x)
-    for k, v in some.items(): np.testing.assert_array_equal(v, x[k][rows])     # a gene's input is its own
+    for i, r in enumerate(rows): np.testing.assert_array_equal(of_gene(some, i), of_gene(x, r))          # a gene's input is its own
     one = task.model.inputs(task, [5])
-    assert {k: v.shape for k, v in one.items()} == {k: (1, *v.shape[1:]) for k, v in x.items()}
+    assert all(len(v) == 1 and np.shape(v)[1:] == np.shape(x[k])[1:] for k, v in one.items())
 
 def test_genes_on_the_minus_strand_are_turned_around(task):
     """The study is made of blocks of 2 kb with one level each, upstream first; a gene is seen the same way on both
@@ -84,16 +90,22 @@ def edit(genes, k, factor, assay="H3K4me3", **more): # the kilobase around a gen
 def changed(task, edits): # which genes have other inputs in the edited genome
     rows = np.arange(len(task.study.genes))
     x, y = task.model.inputs(task, rows), task.model.inputs(task, rows, edits)
-    return set(np.flatnonzero(np.any([(x[k] != y[k]).reshape(len(rows), -1).any(1) for k in x], axis=0)))
+    return {i for i in rows if (of_gene(x, i) != of_gene(y, i)).any()}
+
+def seen_by(task, chrom, start, end): # which genes have the place in a window, or in a partner
+    genes, widest = task.study.genes, max(n.window for n in task.model.needs(task.options))
+    see = set(np.flatnonzero((genes.chrom == chrom) & (genes.tss - widest//2 < end) & (genes.tss + widest//2 > start)))
+    if not any(n.regions == "partners" for n in task.model.needs(task.options)): return see
+    e = toy_edges(toy_genes())
+    touch = e.gene_id[(e.chrom == chrom) & (e.start < end) & (e.end > start)]
+    return see | set(np.flatnonzero(genes.gene_id.isin(set(touch))))
 
 def test_edits_change_only_the_genes_that_see_the_place(task):
     genes, level = task.study.genes, task.study.y("cellA")
-    widest = max(n.window for n in task.model.needs(task.options))
     # genes with much H3K4me3 at the TSS
     for k in np.argsort(-np.nan_to_num(level))[:3]:
         g = genes.iloc[k]
-        see = set(np.flatnonzero((genes.chrom == g.chrom) & (genes.tss - widest//2 < g.tss + 500) &
-                                 (genes.tss + widest//2 > g.tss - 500)))
+        see = seen_by(task, g.chrom, g.tss - 500, g.tss + 500)
         for factor in (0., 3.): assert k in changed(task, edit(genes, k, factor)) <= see
         assert changed(task, edit(genes, k, 0., gene_id=g.gene_id)) == {k}
 
@@ -146,19 +158,19 @@ def test_a_fitted_model_is_taken_up_again(task, done, tmp_path):
 
 def test_what_was_not_measured_takes_the_training_mean(task, done):
     predict, x = load_fitted(task, done), task.model.inputs(task, np.arange(30))
-    holes, filled, train = {k: v.copy() for k, v in x.items()}, {}, make_data(task).rows("train")
+    holes, filled, train = {k: v.copy() for k, v in floats(x).items()}, {}, make_data(task).rows("train")
     for k, v in holes.items():
         v[4, -1], v[9] = np.nan, np.nan
         mean = task.model.inputs(task, train)[k].reshape(-1, v.shape[-1]).mean(0, dtype=float)
         filled[k] = np.where(np.isnan(v), mean.astype(np.float32), v)
-    np.testing.assert_allclose(predict(holes), predict(filled), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(predict(x | holes), predict(x | filled), rtol=1e-4, atol=1e-5)
 
 def test_blind_genes_teach_nothing(task):
     "Other targets, and other inputs, of test and unlabelled genes leave every other prediction as it is."
     data = make_data(task)
     blind = np.isin(data.split, ["test", "unlabelled"])
     where_blind = lambda new, old: np.where(blind.reshape(-1, *[1]*(old.ndim - 1)), new, old)
-    other = dataclasses.replace(data, x={k: where_blind(5 - v, v) for k, v in data.x.items()},
+    other = dataclasses.replace(data, x=data.x | {k: where_blind(5 - v, v) for k, v in floats(data.x).items()},
                                 y=where_blind(99., data.y))
     a, b = [predictions(task, d)[~blind] for d in (data, other)]
     np.testing.assert_array_equal(a, b)

@@ -21,6 +21,13 @@ def toy_genes(n=240) -> pd.DataFrame: # gene_id, chrom, tss, strand, start, end,
                              start=np.where(minus, tss - length + 1, tss),
                              end=np.where(minus, tss, tss + length - 1)))
 
+def toy_edges(genes) -> pd.DataFrame: # gene_id, chrom, start, end, score
+    "Fragments of 5,150 bp that begin 2,500 bp before a TSS: of the genes 40 and 80 kb downstream on the chromosome, if there are."
+    n = len(genes)
+    rows = [(genes.gene_id[i], genes.chrom[i], genes.tss[j] - 2501, genes.tss[j] + 2649, 2. + k)
+            for i in range(n) if i % 5 for k, j in enumerate((i + 96, i + 48)) if j < n]
+    return pd.DataFrame(rows, columns=["gene_id", "chrom", "start", "end", "score"])
+
 def blocks(genes, levels) -> pd.DataFrame: # chrom, start, end, value
     "Three blocks of 2 kb around each TSS; levels are (genes, 3), upstream first."
     rows = [(g.chrom, g.tss - 1 + 2000*k - 3000, g.tss - 1 + 2000*k - 1000, l)
@@ -51,11 +58,12 @@ epochs = 2
 
 # options that make a model's training short
 SMALL = dict(promoter_cnn="epochs = 2", profile_cnn="epochs = 2\nwidths = [8, 8, 8]\ndense = 8",
-             nested="forests = 2\ntrees = 20")
+             nested="forests = 2\ntrees = 20", chromoformer="epochs = 2\nwidth = 16\nbins = [2000, 500]")
 
 def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds='["1", "2"]', top="",
-                profiles=False) -> Path:
+                profiles=False, contacts=False) -> Path:
     """Write the study into `folder`. In cellA expression follows H3K4me3, in cellB H3K27ac; the other mark is noise.
+    Contacts, if asked for, are from four of five genes to the promoters of two others of their chromosome.
     A profile, if asked for, is ln(1 + CAGE) = ½ ln(1 + H3K4me3) + ¼ ln(1 + H3K4me3 at the TSS), in blocks of 2 kb."""
     folder, rng, genes = Path(folder), np.random.default_rng(7), toy_genes()
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +81,7 @@ def write_study(folder, models='["ridge", "promoter_cnn"]', tables=MODELS, folds
         k4 = np.log1p(levels["cellA", "H3K4me3"])
         seen = ~genes.gene_id.isin(UNSEEN)
         write_bedgraph(folder/"cellA-cage.bedGraph", blocks(genes[seen], np.expm1(.5*k4 + .25*k4[:, 1:2])[seen]))
+    if contacts: toy_edges(genes).to_csv(folder/"edges.tsv", sep="\t", index=False)
     (folder/"study.toml").write_text(f"""name = "toy"
 assembly = "hg19"
 out = "results"
@@ -93,6 +102,10 @@ H3K4me3 = "cellB-H3K4me3.bedGraph"
 H3K27ac = "cellB-H3K27ac.bedGraph"
 {'''[profiles.cellA]
 cage = {path = "cellA-cage.bedGraph", uncovered = "skip"}''' if profiles else ""}
+{"".join(f'''[contacts.{c}]
+path = "edges.tsv"
+kind = "edges"
+''' for c in ("cellA", "cellB")) if contacts else ""}
 [grid]
 models = {models}
 marks = ["all"]

@@ -1,0 +1,207 @@
+"""Chromoformer against the authors' package (`pip install -e ".[peers]"`): the same weights, genes and numbers; time, operations, memory.
+
+Genes are simulated, with eight partners each, unless --data names a folder in the layout of the published demo (`demo_meta.csv` and
+`signals/`), whose genes are taken then; it also sets loading side by side. The package moves its table of positions to a GPU whatever
+the device: that is switched off here, and nothing else is changed. Both sides take AdamW's steps, ours with its fused kernel.
+`--batch 16` takes a minute or two, `--batch 64` ten times as long and 7 GB.
+"""
+import sys
+from common import alternate, check, parse, parser, report, resident
+import importlib.util, json, os, subprocess
+from pathlib import Path
+import numpy as np, pandas as pd, torch
+from torch.nn.functional import mse_loss
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+from chromexpress.chromoformer import Chromoformer, predict_variants
+
+BINS, SPAN, SLOTS, FINE = (2000, 500, 100), 40_000, 8, 100
+
+
+def peer():
+    "The authors' package, which bears the name of this script."
+    path, here = sys.path[:], Path(__file__).resolve().parent
+    sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != here]
+    try: import chromoformer
+    except ImportError: sys.exit('needs the authors\' package: pip install -e ".[peers]"')
+    finally: sys.path[:] = path
+    torch.Tensor.cuda = lambda self, *args, **kwargs: self
+    return chromoformer
+
+
+# genes: a promoter, its strand, and partners; each region as sums over 100 bp, and the bases of each sum
+
+def simulated(n, tracks=7, seed=0):
+    rng = np.random.default_rng(seed)
+    region = lambda bins: (rng.gamma(.5, 2., (bins, tracks))*FINE, np.full(bins, FINE))
+    return [(region(SPAN//FINE), "+-"[i%2], [(1.5 + rng.random(), region(rng.integers(20, 401))) for _ in range(SLOTS)]) for i in range(n)]
+
+def from_demo(folder, n):
+    def region(name):
+        x = np.load(folder/"signals"/f"{name}.npy").astype(float)
+        edges = np.arange(0, x.shape[1], FINE)
+        return np.add.reduceat(x, edges, 1).T, np.minimum(FINE, x.shape[1] - edges)
+    meta = pd.read_csv(folder/"demo_meta.csv", keep_default_na=False).head(n)
+    own = lambda r: list(zip(map(float, r.scores.split(";")), map(region, r.neighbors.split(";")))) if r.neighbors else []
+    return [(region(f"{r.chrom}:{r.start - SPAN//2}-{r.start + SPAN//2}"), r.strand, own(r)) for r in meta.itertuples()]
+
+def pooled(region, b):
+    "(bins, tracks) of ln(mean + 1)."
+    sums, bases = region
+    edges = np.arange(0, len(sums), b//FINE)
+    return np.log1p(np.add.reduceat(sums, edges)/np.add.reduceat(bases, edges)[:, None]).astype(np.float32)
+
+def ours(genes):
+    x, partners = {}, [(g*SLOTS + j, *p) for g, (_, _, own) in enumerate(genes) for j, p in enumerate(own)]
+    for b in BINS:
+        x[f"promoter_{b}"] = torch.tensor(np.stack([pooled(p, b)[::1 if s == "+" else -1] for p, s, _ in genes]))
+        x[f"promoter_left_{b}"], f = torch.zeros(len(genes), dtype=torch.long), [pooled(r, b) for *_, r in partners]
+        x[f"partner_n_{b}"] = torch.tensor([len(v) for v in f], dtype=torch.long)
+        x[f"partner_{b}"] = torch.zeros(len(f), max(map(len, f), default=0), genes[0][0][0].shape[1])
+        for i, v in enumerate(f): x[f"partner_{b}"][i, :len(v)] = torch.tensor(v)
+    return x | dict(slot=torch.tensor([s for s, *_ in partners], dtype=torch.long), score=torch.tensor([s for _, s, _ in partners], dtype=torch.float32))
+
+def theirs(genes):
+    n, tracks = len(genes), genes[0][0][0].shape[1]
+    p, p_mask, f, f_mask, i_mask, freq = {}, {}, {}, {}, {}, torch.zeros(n, SLOTS + 1, SLOTS + 1)
+    for b in BINS:
+        m = SPAN//b
+        p[b], f[b] = ours([(q, s, []) for q, s, _ in genes])[f"promoter_{b}"][:, None], torch.zeros(n, SLOTS, m, tracks)
+        p_mask[b], f_mask[b] = torch.zeros(n, 1, 1, m, m, dtype=torch.bool), torch.ones(n, SLOTS, 1, m, m, dtype=torch.bool)
+        i_mask[b] = torch.ones(n, 1, SLOTS + 1, SLOTS + 1, dtype=torch.bool)
+        for g, (_, _, own) in enumerate(genes):
+            i_mask[b][g, 0, :len(own) + 1, :len(own) + 1] = False
+            for j, (score, r) in enumerate(own):
+                v, freq[g, 0, 1 + j] = torch.tensor(pooled(r, b)), score
+                left = (m - len(v) + 1)//2
+                f[b][g, j, left:left + len(v)], f_mask[b][g, j, 0, :, left:left + len(v)] = v, False
+    return p, p_mask, f, f_mask, i_mask, freq
+
+def variants(gene, doses):
+    "The published grid: 17 loci of the window (the middle 6 kb and 2-kb bins around it) at each dose; two partners show one of them, too."
+    (sums, bases), strand, own = gene
+    loci = [(170, 230)] + [(i, i + 20) for i in range(0, 160, 20)] + [(i, i + 20) for i in range(240, 400, 20)]
+    def edited(k, dose):
+        new = sums.copy(); new[slice(*loci[k])] *= dose
+        partners = [(s, (r*np.where(np.arange(len(r)) < 10, dose, 1)[:, None] if j == k else r, b)) for j, (s, (r, b)) in enumerate(own)]
+        return (new, bases), strand, partners if k < 2 else own
+    return [edited(k, d) for d in doses for k in range(len(loci))]
+
+
+# the two sides
+
+class Side:
+    "A network, and a batch for it."
+    def __init__(self, name, genes):
+        self.name, theirs_net = name, peer().ChromoformerRegressor(genes[0][0][0].shape[1])
+        self.net = theirs_net if name == "published" else Chromoformer.from_published(theirs_net.state_dict())
+        self.adam = torch.optim.AdamW(self.net.parameters(), lr=3e-5, **({} if name == "published" else dict(fused=True)))
+        self.take(genes)
+
+    def take(self, genes):
+        self.x = theirs(genes) if self.name == "published" else ours(genes)
+        self.y = torch.rand(len(genes), generator=torch.Generator().manual_seed(0))
+    def forward(self): return self.net(*self.x)[:, 0] if self.name == "published" else self.net(**self.x)
+    def loss(self): return mse_loss(self.forward(), self.y)
+    def step(self): self.adam.zero_grad(); self.loss().backward(); self.adam.step()
+    def predict(self):
+        with torch.inference_mode(): return self.forward()
+
+def counted(f):
+    with FlopCounterMode(display=False) as counter: f().backward()
+    return counter.get_total_flops()
+
+class Shapes(TorchDispatchMode):
+    "The shapes of all matrix products."
+    def __init__(self): super().__init__(); self.found = []
+    def __torch_dispatch__(self, f, types, args=(), kwargs=None):
+        at = {"mm": 0, "bmm": 0, "addmm": 1, "baddbmm": 1}.get(str(f.overloadpacket).removeprefix("aten."))
+        if at is not None: self.found.append((tuple(args[at].shape), tuple(args[at + 1].shape)))
+        return f(*args, **(kwargs or {}))
+
+def products(f):
+    "A function that does the matrix products of `f`, and nothing else; their operations."
+    with Shapes() as s: f().backward()
+    pairs = [(torch.rand(a), torch.rand(b), torch.empty(*a[:-1], b[-1])) for a, b in s.found]
+    def multiply():
+        for a, b, out in pairs: torch.matmul(a, b, out=out)
+    return multiply, sum(2*int(np.prod(a))*b[-1] for a, b in s.found)
+
+def memory_of(side, a):
+    "MiB of a step: the highest of a process of its own, above its level after a step of one gene."
+    argv = [sys.executable, __file__, "--side", side, "--batch", str(a.batch)] + (["--data", a.data] if a.data else [])
+    return json.loads(subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+
+def in_child(a, genes):
+    side = Side(a.side, genes[:1])
+    side.step()
+    level = resident("VmRSS")
+    side.take(genes)
+    side.step()
+    print(json.dumps(max(resident("VmHWM") - level, .01)))
+
+def allocator():
+    given = {k: v for k, v in os.environ.items() if k.startswith(("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD"))}
+    return "the C library's own, as it is set up" + "".join(f"; {k}={v}" for k, v in given.items())
+
+
+def loading(a, folder):
+    "Seconds for all genes of the demo, from the same files."
+    if importlib.util.find_spec("chromexpress.published") is None: print("loading: no chromexpress.published here; left out"); return {}
+    from chromexpress.contacts import read_meta
+    from chromexpress.published import published_inputs
+    meta = read_meta(folder/"demo_meta.csv").head(a.genes)
+    data = peer().ChromoformerDataset(folder/"demo_meta.csv", folder/"signals", meta.gene_id.tolist(), regression=True)
+    t = alternate(dict(published=lambda: [data[i] for i in range(len(data))], ours=lambda: published_inputs(meta, folder/"signals")), a.rounds)
+    return {"data: genes": len(meta), "data: published, s": t["published"], "data: ours, s": t["ours"], "data_ratio": t["published"]/t["ours"]}
+
+
+def main():
+    p = parser(__doc__)
+    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--data", help="folder with demo_meta.csv and signals/")
+    p.add_argument("--genes", type=int, default=100, help="genes to load, with --data")
+    p.add_argument("--doses", type=int, default=11, help="doses of each of the 17 loci of a gene")
+    p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--side", choices=("published", "ours"), help="take a step and print its memory: what the benchmark runs for each side")
+    a = parse(p, rounds=1, batch=2, doses=1, genes=3)
+    torch.set_num_threads(a.threads)
+    genes = from_demo(Path(a.data), a.batch) if a.data else simulated(a.batch)
+    if a.side: return in_child(a, genes)
+    s = {k: Side(k, genes) for k in ("published", "ours")}
+    equal = lambda x, y, eps: bool(torch.allclose(x, y, rtol=0, atol=eps))
+    figures = {"genes of a batch": len(genes), "partners": sum(len(g[2]) for g in genes), "threads": a.threads,
+               "outputs are equal": check(equal(s["published"].predict(), s["ours"].predict(), 1e-5), "outputs")}
+    multiply, by_shape = products(s["ours"].loss)
+    flops = {k: counted(v.loss) for k, v in s.items()}
+    figures["operations as counted by torch"] = check(flops["ours"] == by_shape, "operations by shape and as counted")
+    for name, what in (("train", "step"), ("inference", "predict")):
+        t = alternate({k: getattr(v, what) for k, v in s.items()}, a.rounds)
+        figures |= {f"{name}: {k}, ms": v*1e3 for k, v in t.items()} | {f"{name}_ratio": t["published"]/t["ours"]}
+    figures |= {f"operations of a step: {k}, GFLOP": v/1e9 for k, v in flops.items()} | {"flops_ratio": flops["published"]/flops["ours"]}
+    big = torch.rand(1024, 1024)
+    t = alternate(dict(step=s["ours"].step, products=multiply, large=lambda: big @ big), 3*a.rounds)
+    figures |= {"step, GFLOP/s": by_shape/t["step"]/1e9, "products of the same shapes, GFLOP/s": by_shape/t["products"]/1e9,
+                "product of 1024³, GFLOP/s": 2*1024**3/t["large"]/1e9, "step / products of the same shapes": t["products"]/t["step"]}
+    figures |= many_edits(s, genes, a)
+    memory = {k: memory_of(k, a) for k in s}
+    figures |= {f"memory of a step: {k}, MiB": v for k, v in memory.items()} | {"memory_ratio": memory["published"]/memory["ours"]}
+    figures |= loading(a, Path(a.data)) if a.data else {}
+    print("allocator:", allocator())
+    report(figures, a.json, allocator=allocator())
+
+def many_edits(s, genes, a):
+    "All edits of the gene with most partners; the published side on a batch of them, scaled."
+    edits = variants(max(genes, key=lambda g: len(g[2])), np.linspace(1, 0, a.doses))
+    x, some = ours(edits), theirs(edits[-len(genes):])
+    run = dict(published=lambda: s["published"].net(*some)[:, 0], ours=lambda: predict_variants(s["ours"].net, x))
+    s["ours"].net.load_state_dict(s["published"].net.state_dict())
+    with torch.inference_mode():
+        same = torch.allclose(run["published"](), run["ours"]()[-len(genes):], rtol=0, atol=1e-5)
+        t = alternate(run, a.rounds)
+    t["published"] *= len(edits)/len(genes)
+    return {"edits": len(edits), "predictions of edits are equal": check(same, "predictions of edits"), "edits: ours, ms": t["ours"]*1e3,
+            f"edits: published, ms (scaled from {len(genes)})": t["published"]*1e3, "variants_ratio": t["published"]/t["ours"]}
+
+
+if __name__ == "__main__": main()
