@@ -17,9 +17,9 @@ from .core import InputError, check_columns, log, progress, seed_of, suggest, wr
 from .genome import first_few, read_table, reconcile, some
 from .signal import bin_signal, open_source
 
-# %% ../nbs/33_qtl.ipynb #31e26ac7
+# %% ../nbs/33_qtl.ipynb #d9a99087
 BUILDS = dict(b38="hg38", b37="hg19", GRCh38="hg38", GRCh37="hg19") # what an assembly is called in names of variants
-_VARIANT = re.compile(r"^([\w.]+?)[:_](\d+)[:_]([A-Za-z*<>.-]+)[:_]([A-Za-z*<>.,-]+)(?:[:_](\w+))?$")
+_VARIANT = re.compile(r"^([\w.]+?)[:_](\d+)[:_]([A-Za-z*<>.-]+)[:_]([A-Za-z*<>.,-]+)(?:[:_]([\w.-]+))?$")
 
 def parse_variants(
     variants:pd.Series, # chr:pos:ref:alt, or chr_pos_ref_alt_build; indexed by line
