@@ -15,7 +15,7 @@ from .genome import chrom_sizes
 from .qtl import deciles, enrichment, expression_classes
 from .simulate import rng_of
 
-# %% ../nbs/34_simulate_eqtls.ipynb #ca097498
+# %% ../nbs/34_simulate_eqtls.ipynb #1e447a75
 MEAN, SHAPE, CAUSAL, DECAY = 1.5, .4, .6, 15_000 # eQTLs a gene; of the gamma; share that is causal; bp
 
 def lay_eqtls(
@@ -24,12 +24,12 @@ def lay_eqtls(
     sizes:dict, # chromosome → bp
     cell:str, # the cell, which is what the tissue is called
     seed:int, # the study's seed
-) -> pd.DataFrame: # tissue, gene_id, chrom, pos (0-based), element_id and kind ("" and "background" if it is in none), distance
+) -> pd.DataFrame: # tissue, gene_id, chrom, pos (0-based), distance (bp, signed), kind, element_id ("" if in none)
     "The eQTLs of one cell, each place once a gene."
     rng, g = rng_of(seed, "eqtls", cell), genes.set_index("gene_id")
     who = np.repeat(g.index.to_numpy(), rng.poisson(rng.gamma(SHAPE, MEAN/SHAPE, len(g))))
     of, tss = g.loc[who], g.tss[who].to_numpy()
-    best = _pick(who, elements, rng)                                  # which element each would lie in, NaN if its gene has none
+    best = _pick(who, elements, rng)                              # what each would lie in; NaN if its gene has none
     causal = (rng.random(len(who)) < CAUSAL) & best.start.notna().to_numpy()
     inside = best.start + np.floor(rng.random(len(who))*(best.end - best.start))
     away = tss + np.round(rng.exponential(DECAY, len(who)))*rng.choice([-1, 1], len(who))
@@ -46,18 +46,20 @@ def _pick(who, elements, rng):
     key = .5*np.log(all_of.effect) + rng.gumbel(size=len(all_of))     # the highest is a choice in proportion to exp
     return all_of.loc[key.groupby(all_of.i).idxmax()].set_index("i").reindex(range(len(who)))
 
-# %% ../nbs/34_simulate_eqtls.ipynb #08987745
+# %% ../nbs/34_simulate_eqtls.ipynb #6fa9f42d
 def add_eqtls(
     study, # the study.toml of a simulated study, or its folder
 ) -> Path: # eqtls.tsv
     "Write `eqtls.tsv` and `truth/eqtls.csv` into a simulated study. Raises: InputError if it is none."
     folder = Path(study) if Path(study).is_dir() else Path(study).parent
     for f in ("simulation.json", "truth/elements.csv"):
-        if not (folder/f).is_file(): raise InputError(f"{folder/f}: no such file; eQTLs are laid in a simulated study.")
+        if not (folder/f).is_file():
+            raise InputError(f"{folder/f}: no such file; eQTLs are laid in a simulated study.")
     about, genes = json.loads((folder/"simulation.json").read_text()), pd.read_csv(folder/"genes.tsv", sep="\t")
     sizes, elements = chrom_sizes(about["assembly"], folder/"chrom.sizes"), pd.read_csv(folder/"truth"/"elements.csv")
     t = pd.concat([lay_eqtls(e, genes, sizes, cell, about["seed"]) for cell, e in elements.groupby("cell")])
-    bases = np.array(list("ACGT"))[rng_of(about["seed"], "bases").permuted(np.tile(np.arange(4), (len(t), 1)), axis=1)]
+    order = rng_of(about["seed"], "bases").permuted(np.tile(np.arange(4), (len(t), 1)), axis=1)
+    bases = np.array(list("ACGT"))[order]
     names = [f"{c}_{p + 1}_{a}_{b}_{about['assembly']}" for c, p, (a, b, *_) in zip(t.chrom, t.pos, bases)]
     t.insert(4, "variant_id", names)
     write_csv(folder/"truth"/"eqtls.csv", t)
@@ -65,14 +67,14 @@ def add_eqtls(
     log.info("%s: %d eQTLs, %d of them in a causal element.", folder/"eqtls.tsv", len(t), (t.element_id != "").sum())
     return folder/"eqtls.tsv"
 
-# %% ../nbs/34_simulate_eqtls.ipynb #a5ed9516
+# %% ../nbs/34_simulate_eqtls.ipynb #bbc28a44
 def true_tiles(
     genes:pd.DataFrame, # gene frame
     elements:pd.DataFrame, # gene_id, start, end, effect: of one cell
     n:int=8, # tiles a side
     width:int=2_000, # bp of a tile
     half:int=3_000, # bp from the TSS to the first tile
-) -> pd.DataFrame: # gene_id, chrom, start, end, distance (bp to the tile's middle, negative upstream), effect (log2, ≤ 0)
+) -> pd.DataFrame: # gene_id, chrom, start, end, distance (bp to its middle, negative upstream), effect (log2, ≤ 0)
     "The distal tiles of every gene, and the noise-free effect of each."
     k = np.r_[-np.arange(n)[::-1] - 1, np.arange(n) + 1]              # upstream to downstream
     far = np.sign(k)*(half + width*(np.abs(k) - 1) + width//2)
@@ -82,11 +84,11 @@ def true_tiles(
     t = t.assign(start=mid - width//2, end=mid + width//2, row=t.index)
     e = elements[elements.kind != "promoter"] if "kind" in elements else elements
     both = t.merge(e[["gene_id", "start", "end", "effect"]], on="gene_id", suffixes=("", "_of"))
-    share = (np.minimum(both.end, both.end_of) - np.maximum(both.start, both.start_of)).clip(lower=0)/(both.end_of - both.start_of)
-    lost = (share*both.effect).groupby(both.row).sum().reindex(t.index, fill_value=0.)
+    bases = (np.minimum(both.end, both.end_of) - np.maximum(both.start, both.start_of)).clip(lower=0)
+    lost = (bases/(both.end_of - both.start_of)*both.effect).groupby(both.row).sum().reindex(t.index, fill_value=0.)
     return t[["gene_id", "chrom", "start", "end", "distance"]].assign(effect=-lost)
 
-# %% ../nbs/34_simulate_eqtls.ipynb #2b5d835b
+# %% ../nbs/34_simulate_eqtls.ipynb #80a18afb
 def null_study(
     rng:np.random.Generator, # where chance comes from
     genes:int=400, # how many
@@ -102,13 +104,14 @@ def null_study(
     fade = np.exp(-.3*far*decay)
     effect = -np.repeat(size, n)*fade*rng.gamma(1, 1, genes*n)
     eqtls = rng.poisson(np.repeat(many, n)*fade/fade[:n].sum())
-    return pd.DataFrame(dict(gene_id=np.repeat(ids, n), distance=4000 + 2000*far, effect=effect)), eqtls, pd.Series(y, ids)
+    tiles = pd.DataFrame(dict(gene_id=np.repeat(ids, n), distance=4000 + 2000*far, effect=effect))
+    return tiles, eqtls, pd.Series(y, ids)
 
 SCENARIOS = dict( # what eQTLs and effects have in common
     independent=dict(cluster=False, decay=False, expression=False), clustered=dict(decay=False, expression=False),
     decaying=dict(cluster=False, expression=False), all=dict())
 
-# %% ../nbs/34_simulate_eqtls.ipynb #652b1f80
+# %% ../nbs/34_simulate_eqtls.ipynb #af262061
 def calibrate_null(
     null:str, # one of `qtl.NULLS`
     scenario:str="all", # one of SCENARIOS
@@ -129,12 +132,15 @@ def calibrate_null(
 def false_alarms(
     table:pd.DataFrame, # rows of `calibrate_null`
     alphas=(.01, .05, .1), # what p is held against
-) -> pd.DataFrame: # null, scenario, alpha, studies, share (p ≤ α), allowed (α and two standard errors), held, randomised, uniform (p of it)
-    "How often each null raises an alarm where there is nothing, and how far its randomised p is from uniform."
+) -> pd.DataFrame: # a row for each null, scenario and alpha: share (p ≤ α), allowed (α + 2 standard errors) …
+    """How often each null raises an alarm where there is nothing. `randomised` is the share of randomised p ≤ α,
+    `uniform` the p of Kolmogorov and Smirnov's test that they are uniform."""
     from scipy.stats import kstest
     rows = []
     for (null, scenario), d in table.groupby(["null", "scenario"], sort=False):
+        uniform = kstest(d.p_random, "uniform").pvalue
         for a in alphas:
             share, allowed = (d.p <= a).mean(), a + 2*(a*(1 - a)/len(d))**.5
-            rows.append((null, scenario, a, len(d), share, allowed, share <= allowed, (d.p_random <= a).mean(), kstest(d.p_random, "uniform").pvalue))
-    return pd.DataFrame(rows, columns=["null", "scenario", "alpha", "studies", "share", "allowed", "held", "randomised", "uniform"])
+            rows.append(dict(null=null, scenario=scenario, alpha=a, studies=len(d), share=share, allowed=allowed,
+                             held=share <= allowed, randomised=(d.p_random <= a).mean(), uniform=uniform))
+    return pd.DataFrame(rows)
