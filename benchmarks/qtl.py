@@ -35,7 +35,7 @@ def power(a):
         placed, y = place_eqtls(eqtls, tiles), pd.Series(cell.parts.f.to_numpy(), genes.gene_id)
         scores = {f"noise × {k}": tiles.effect + k*tiles.effect.std()*rng.normal(size=len(tiles)) for k in (1, 2, 4)}
         for name, effect in (scores | dict(shuffled=pd.Series(rng.permutation(scores["noise × 1"])))).items():
-            found = cell_enrichment(score_tiles(tiles.assign(effect=effect)), placed, y, ("cellA", "cellA", name, str(i)), draws=a.draws)
+            found = cell_enrichment(score_tiles(tiles.assign(effect=effect)), placed, y, ("cellA", "cellA", name, "", str(i)), draws=a.draws)
             found = found[(found.scorer == "model") & (found.decile == 1)]
             rows += [(name, p) for p in found.p]
     t = pd.DataFrame(rows, columns=["scores", "p"])

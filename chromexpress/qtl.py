@@ -6,7 +6,8 @@
 __all__ = ['BUILDS', 'SHEET', 'NAMES', 'EQTLS', 'TISSUES', 'REASONS', 'SCORERS', 'NULLS', 'RESULT', 'KEYS', 'TILES',
            'parse_variants', 'read_workbook', 'read_text', 'read_eqtls', 'on_assembly', 'tissue_cells', 'place_eqtls',
            'contact_of', 'activity_of', 'deciles', 'exchange', 'expression_classes', 'choices', 'draw_hits', 'p_values',
-           'enrichment', 'score_tiles', 'cell_enrichment', 'adjusted', 'qtl_table']
+           'enrichment', 'score_tiles', 'cell_enrichment', 'adjusted', 'qtl_table', 'study_effects', 'with_baselines',
+           'lifted', 'run_qtl']
 
 # %% ../nbs/33_qtl.ipynb #fb0cda9a
 import itertools, re
@@ -362,8 +363,8 @@ def enrichment(
     fold = np.divide(hits, expected, out=np.full(10, np.nan), where=expected > 0)
     return out.assign(share=hits/total, expected=expected, fold=fold, low=low, high=high, p=p, p_random=p_random)
 
-# %% ../nbs/33_qtl.ipynb #cd9a9914
-KEYS = ["cell", "tissue", "model", "marks", "scorer", "direction", "decile"]
+# %% ../nbs/33_qtl.ipynb #d316d01a
+KEYS = ["cell", "tissue", "model", "config", "marks", "scorer", "direction", "decile"]
 
 def score_tiles(
     tiles:pd.DataFrame, # of one cell and model: distance, effect; activity and contact where they are known
@@ -381,7 +382,7 @@ def cell_enrichment(
     tiles:pd.DataFrame, # from `score_tiles`
     eqtls:pd.DataFrame, # placed in these tiles, of one tissue
     y:pd.Series, # gene_id → expression in the cell
-    keys, # cell, tissue, model, marks
+    keys, # cell, tissue, model, config, marks
     nulls=("genes",), # names of NULLS
     draws:int=10_000, # how many
     seed:int=0, # of the study
@@ -408,8 +409,8 @@ def adjusted(
     for _, p in table[table.p.notna()].groupby("null").p: table.loc[p.index, "q"] = false_discovery_control(p)
     return table.reset_index(drop=True)
 
-# %% ../nbs/33_qtl.ipynb #48a741b8
-TILES = ["cell", "model", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
+# %% ../nbs/33_qtl.ipynb #3dc29498
+TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
 
 def qtl_table(
     effects:pd.DataFrame, # TILES, of dose 0; activity and contact where they are known
@@ -420,18 +421,18 @@ def qtl_table(
     draws:int=10_000, # how many
     seed:int=0, # of the draws
     absolute:bool=False, # rank by the absolute effect
-): # KEYS, RESULT and q; and where the eQTLs went: cell, tissue, model, marks, why ("" for those in a tile), eqtls
+): # KEYS, RESULT and q; and where the eQTLs went: cell, tissue, model, config, marks, why ("" for those in a tile), eqtls
     "QTL enrichment of all cells. Raises: InputError as `exchange` and `place_eqtls` do, or if no tile has an eQTL."
     parts, placed, y = [], [], expression.set_index("gene_id")
-    of = list(effects.groupby(["cell", "model", "marks"], sort=False))
-    for (cell, model, marks), d in progress(of, desc="qtl", unit="ranking"):
+    of = list(effects.groupby(KEYS[:1] + KEYS[2:5], sort=False))
+    for (cell, *model), d in progress(of, desc="qtl", unit="ranking"):
         tiles = score_tiles(d, absolute)
         for tissue in pairs.tissue[pairs.cell == cell]:
-            keys = cell, tissue, model, marks
+            keys = cell, tissue, *model
             found = place_eqtls(eqtls[eqtls.tissue == tissue], tiles)
             placed.append(found.groupby("why").size().rename("eqtls").reset_index().assign(**dict(zip(KEYS, keys))))
             parts.append(cell_enrichment(tiles, found, y.y[y.cell == cell], keys, nulls, draws, seed))
-    went = pd.concat(placed, ignore_index=True)[[*KEYS[:4], "why", "eqtls"]]
+    went = pd.concat(placed, ignore_index=True)[[*KEYS[:5], "why", "eqtls"]]
     _say_where(went.groupby("why").eqtls.sum())
     return adjusted(pd.concat(parts, ignore_index=True)), went
 
@@ -441,3 +442,86 @@ def _say_where(total):
              f"{total.get('', 0):,}", "; ".join(f"{total[w]:,} {w}" for w in REASONS if w in total) or "none is left")
     if not total.get("", 0):
         raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in both?")
+
+# %% ../nbs/33_qtl.ipynb #668c7e01
+def study_effects(
+    out, # results folder of a study
+    places:str="tiles", # folder below <out>/perturb
+) -> pd.DataFrame: # TILES: distal tiles and promoters, at the lowest dose
+    "What taking each tile away does. Raises: InputError if nothing has been perturbed."
+    folder = Path(out)/"perturb"/places
+    files = sorted(folder.glob("*/*.csv.gz"))
+    if not files: raise InputError(f"{folder}: no table of effects; `chromexpress perturb` writes them.")
+    read, text = TILES + ["dose"], dict.fromkeys(["cell", "model", "config", "marks", "gene_id", "chrom"], str)
+    parts = []
+    for f in files:
+        head = check_columns(pd.read_csv(f, nrows=0), read, f)
+        t = pd.read_csv(f, usecols=read, dtype={k: v for k, v in text.items() if k in head}, keep_default_na=False,
+                        na_values={c: [""] for c in ("dose", "effect")})
+        parts.append(t.loc[t.dose == t.dose.min(), TILES])
+    t = pd.concat(parts, ignore_index=True)
+    log.info("%s: %s effects of %d cells, %d models and sets of marks.", folder, f"{len(t):,}", t.cell.nunique(),
+             len(t[["model", "config", "marks"]].drop_duplicates()))
+    return t
+
+# %% ../nbs/33_qtl.ipynb #553be7b0
+def with_baselines(
+    effects:pd.DataFrame, # TILES
+    study, # a `study.Study`: tracks, contacts, sizes, genes, assembly, out
+) -> pd.DataFrame: # the same with activity, and with contact if the study has contacts
+    "Add the marks' own signal in each tile, and its contact with the promoter."
+    parts = []
+    for (cell, marks), t in effects.groupby(["cell", "marks"], sort=False):
+        tracks, of = study.tracks.get(cell, {}), study.contacts.get(cell)
+        mine = [tracks[m] for m in marks.split("+") if m in tracks and not tracks[m].table]
+        if mine: t = t.assign(activity=activity_of(t, mine, study.sizes))
+        else: log.info("qtl: %s has no track of %s that could be read in tiles; no baseline of its own activity.", cell, marks)
+        if of: t = t.assign(contact=contact_of(t, pd.read_csv(_partners(of, study), dtype=dict(gene_id=str, chrom=str))))
+        parts.append(t)
+    return pd.concat(parts).sort_index()
+
+def _partners(contacts, study):
+    "The file of a cell's partners."
+    return keep_partners(contacts, study.genes, study.sizes, study.assembly, study.out/"contacts")
+
+# %% ../nbs/33_qtl.ipynb #164361f1
+def lifted(
+    eqtls:pd.DataFrame, # from `read_eqtls`
+    chain, # a chain file from their assembly to the study's
+    assembly:str, # the study's
+    sizes:dict, # its chromosomes, bp
+    path, # the table, for messages
+): # the eQTLs on the study's assembly; those that are lost, with a column why
+    "Lift eQTLs. Raises: InputError as `liftover.read_chain` and `liftover.lift_variants` do."
+    from chromexpress.liftover import lift_variants, read_chain
+    source = eqtls.assembly.iloc[0]
+    kept, lost = lift_variants(eqtls, read_chain(chain, source, assembly, None, sizes), source, path)
+    at = parse_variants(kept.variant, path)
+    return kept.assign(chrom=at.chrom, pos=at.pos, assembly=assembly).reset_index(drop=True), lost
+
+# %% ../nbs/33_qtl.ipynb #f56b6f3f
+def run_qtl(
+    study, # a `study.Study`
+    files, # tables of eQTLs
+    assembly:str="", # of their variants, where they do not tell it
+    chain="", # a chain file, if it is not the study's
+    tissues="", # a table of tissue and cell; without it `TISSUES`
+    places:str="tiles", # folder below <out>/perturb
+    **options, # nulls, draws, seed and absolute of `qtl_table`
+) -> Path: # <out>/qtl/enrichment.csv
+    "Test a study's perturbations against eQTLs. Raises: InputError for whatever is wrong with the tables."
+    out, parts = study.out/"qtl", []
+    (out/"lost.csv").unlink(missing_ok=True)
+    effects = study_effects(study.out, places)
+    for f in files:
+        t = read_eqtls(f, assembly)
+        if chain and len(t) and t.assembly.iloc[0] != study.assembly:
+            t, lost = lifted(t, chain, study.assembly, study.sizes, f)
+            write_csv(out/"lost.csv", lost, mode="a" if parts else "w")
+        parts.append(on_assembly(t, study.assembly, study.sizes, f))
+    eqtls = pd.concat(parts, ignore_index=True).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
+    pairs = tissue_cells(eqtls.tissue, list(dict.fromkeys(effects.cell)), tissues or None)
+    used = effects[effects.cell.isin(set(pairs.cell))]
+    table, went = qtl_table(with_baselines(used, study), eqtls, study.expression, pairs, **options)
+    for name, t in (("tissues", pairs), ("placed", went), ("enrichment", table)): write_csv(out/f"{name}.csv", t)
+    return out/"enrichment.csv"

@@ -46,7 +46,7 @@ def model_code(
     functions = [model.options, model.inputs, model.fit, model.predict, model.network]
     return tuple(sorted({f.__module__ for f in functions if f is not None} - set(RUN_CODE)))
 
-# %% ../nbs/23_units.ipynb #ad5f9d63
+# %% ../nbs/23_units.ipynb #99ff1beb
 @dataclass(frozen=True)
 class Unit:
     "A piece of work that is done as a whole."
@@ -56,7 +56,7 @@ class Unit:
     made_from:dict # what its result depends on; anything JSON can hold
     files:tuple=() # names in the folder that must exist if the unit is done
     after:tuple=() # ids of the units that must be current first
-    work:object=None # what is to be done: a Task, or a Binning
+    work:object=None # what is to be done: a Task, a Binning, or what has a method `do(unit, device)`
     cost:dict=field(default_factory=dict) # estimated seconds and bytes
 
     @property
@@ -266,7 +266,7 @@ def check_targets(
         raise InputError(f"{study.path}: no [expression], which {', '.join(lack)} must have to learn from; add it, "
                          "or apply a finished run to these tracks with `chromexpress predict`.")
 
-# %% ../nbs/23_units.ipynb #687f891e
+# %% ../nbs/23_units.ipynb #277655c6
 def _check_ready(unit, units):
     "Raises: InputError if a unit that this one depends on is not current."
     waits = [i for i in unit.after if i in units and state(units[i]) != "current"]
@@ -292,6 +292,7 @@ def do_unit(
     for left in sorted(unit.folder.glob(".*.tmp*")): left.unlink()          # of a process that was killed
     start = time.monotonic()
     if isinstance(unit.work, Binning): _bin(unit)
+    elif not isinstance(unit.work, Task): unit.work.do(unit, device)
     else:
         if state(unit) == "stale": unit.marker.unlink()
         execute(unit.work, unit.folder, unit.identity, unit.made_from, device, every)
