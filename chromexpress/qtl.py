@@ -228,7 +228,7 @@ def deciles(
     out[np.lexsort((rng.random(len(score)), score))] = np.arange(len(score))*n//max(len(score), 1)
     return out
 
-# %% ../nbs/33_qtl.ipynb #3613c426
+# %% ../nbs/33_qtl.ipynb #4bf96bbc
 NULLS = ("genes", "stratified", "within_gene", "published")
 
 def exchange(
@@ -247,6 +247,8 @@ def exchange(
     if (twice := pd.MultiIndex.from_arrays([gene, slot]).duplicated()).any():
         raise InputError(f"tiles: gene {tiles.gene_id.to_numpy()[twice][0]} has two at the same distance; "
                          "null 'genes' takes one at each.")
+    if slot.max() >= 64:
+        raise InputError(f"tiles: {slot.max() + 1} distances from the TSS; null 'genes' takes the same tiles around all genes.")
     has = np.zeros((gene.max() + 1, slot.max() + 1), bool)
     has[gene, slot] = True
     return gene, slot, codes(level, np.unique(has, axis=0, return_inverse=True)[1].reshape(-1)[gene])
@@ -464,7 +466,7 @@ def study_effects(
              len(t[["model", "config", "marks"]].drop_duplicates()))
     return t
 
-# %% ../nbs/33_qtl.ipynb #553be7b0
+# %% ../nbs/33_qtl.ipynb #95583cf4
 def with_baselines(
     effects:pd.DataFrame, # TILES
     study, # a `study.Study`: tracks, contacts, sizes, genes, assembly, out
@@ -475,14 +477,15 @@ def with_baselines(
         tracks, of = study.tracks.get(cell, {}), study.contacts.get(cell)
         mine = [tracks[m] for m in marks.split("+") if m in tracks and not tracks[m].table]
         if mine: t = t.assign(activity=activity_of(t, mine, study.sizes))
-        else: log.info("qtl: %s has no track of %s that could be read in tiles; no baseline of its own activity.", cell, marks)
-        if of: t = t.assign(contact=contact_of(t, pd.read_csv(_partners(of, study), dtype=dict(gene_id=str, chrom=str))))
+        else: log.info("qtl: %s has no track of %s that can be read in tiles; no baseline of activity.", cell, marks)
+        if of: t = t.assign(contact=contact_of(t, _partners(of, study)))
         parts.append(t)
     return pd.concat(parts).sort_index()
 
 def _partners(contacts, study):
-    "The file of a cell's partners."
-    return keep_partners(contacts, study.genes, study.sizes, study.assembly, study.out/"contacts")
+    "The partners of a cell's genes."
+    file = keep_partners(contacts, study.genes, study.sizes, study.assembly, study.out/"contacts")
+    return pd.read_csv(file, dtype=dict(gene_id=str, chrom=str))
 
 # %% ../nbs/33_qtl.ipynb #164361f1
 def lifted(
@@ -499,7 +502,7 @@ def lifted(
     at = parse_variants(kept.variant, path)
     return kept.assign(chrom=at.chrom, pos=at.pos, assembly=assembly).reset_index(drop=True), lost
 
-# %% ../nbs/33_qtl.ipynb #f56b6f3f
+# %% ../nbs/33_qtl.ipynb #5ec29fb7
 def run_qtl(
     study, # a `study.Study`
     files, # tables of eQTLs
@@ -510,18 +513,23 @@ def run_qtl(
     **options, # nulls, draws, seed and absolute of `qtl_table`
 ) -> Path: # <out>/qtl/enrichment.csv
     "Test a study's perturbations against eQTLs. Raises: InputError for whatever is wrong with the tables."
-    out, parts = study.out/"qtl", []
-    (out/"lost.csv").unlink(missing_ok=True)
-    effects = study_effects(study.out, places)
+    out, effects = study.out/"qtl", study_effects(study.out, places)
+    eqtls, lost = _read_all(study, files, assembly, chain)
+    pairs = tissue_cells(eqtls.tissue, list(dict.fromkeys(effects.cell)), tissues or None)
+    used = effects[effects.cell.isin(set(pairs.cell))]
+    table, went = qtl_table(with_baselines(used, study), eqtls, study.expression, pairs, **options)
+    tables = dict(tissues=pairs, placed=went, lost=lost, enrichment=table)
+    for name, t in tables.items(): write_csv(out/f"{name}.csv", t)
+    return out/"enrichment.csv"
+
+def _read_all(study, files, assembly, chain):
+    "The eQTLs of several tables on the study's assembly, each once; and those that were lost by liftover."
+    parts, gone = [], [pd.DataFrame(columns=[*EQTLS, "why"])]
     for f in files:
         t = read_eqtls(f, assembly)
         if chain and len(t) and t.assembly.iloc[0] != study.assembly:
             t, lost = lifted(t, chain, study.assembly, study.sizes, f)
-            write_csv(out/"lost.csv", lost, mode="a" if parts else "w")
+            gone.append(lost)
         parts.append(on_assembly(t, study.assembly, study.sizes, f))
-    eqtls = pd.concat(parts, ignore_index=True).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
-    pairs = tissue_cells(eqtls.tissue, list(dict.fromkeys(effects.cell)), tissues or None)
-    used = effects[effects.cell.isin(set(pairs.cell))]
-    table, went = qtl_table(with_baselines(used, study), eqtls, study.expression, pairs, **options)
-    for name, t in (("tissues", pairs), ("placed", went), ("enrichment", table)): write_csv(out/f"{name}.csv", t)
-    return out/"enrichment.csv"
+    once = pd.concat(parts).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
+    return once, pd.concat([g for g in gone if len(g)] or gone)
