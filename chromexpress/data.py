@@ -41,7 +41,7 @@ class Run:
     def random_seed(self): # for everything random in this run, and in no other
         return seed_of("run", self.seed, self.model, self.cell, list(self.marks), self.fold)
 
-# %% ../nbs/09_data.ipynb #7ef03b3e
+# %% ../nbs/09_data.ipynb #cf813e16
 @dataclass(frozen=True)
 class Model:
     "What the machinery has to know about a model."
@@ -55,6 +55,7 @@ class Model:
     network:Callable|None=None # (options, inputs) → nn.Module, instead of fit and predict
     profile:Callable|None=None # options → (name of a profile, Need), predicted bin by bin; None: one number a gene
     lacks:Callable=lambda study, options: [] # (study, options) → sentences on what the study lacks for it
+    shows:Callable|None=None # task → gene_id, chrom, start, end of the places its inputs show; None: the windows around the TSS
 
     @property
     def target(self): # "gene" or "profile"

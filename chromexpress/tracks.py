@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCALES', 'WIDE', 'INTEGRAL', 'Track', 'Need', 'serves', 'plan', 'store_paths', 'made_of', 'is_current', 'regions_of',
-           'fill', 'check_signal', 'pool', 'read_windows', 'flip', 'table_lacks', 'table_windows', 'apply_edits']
+           'fill', 'check_signal', 'pool', 'read_windows', 'flip', 'table_lacks', 'table_windows', 'disjoint',
+           'seen_edits', 'apply_edits']
 
 # %% ../nbs/03_tracks.ipynb #4ed2d8e7
 import json
@@ -335,28 +336,81 @@ def _fill_from_table(track, stores, genes, folder, made_from):
         _write_store(track, s, Binned(y, np.zeros(n, int), s.bins*np.arange(n + 1)), 0, n, folder, made_from, "")
     return [s.key for s in stores]
 
-# %% ../nbs/03_tracks.ipynb #d69ed505
+# %% ../nbs/03_tracks.ipynb #6ab522e6
+def disjoint(
+    edits:pd.DataFrame, # chrom, start, end, assay, factor; optionally gene_id and log
+) -> pd.DataFrame: # the same columns; no two rows overlap
+    "Cut edits that overlap at each other's ends; where several were, their factors are multiplied."
+    if "gene_id" in edits and edits.gene_id.is_unique: return edits
+    by = [c for c in ("gene_id", "chrom", "assay", "log") if c in edits]
+    e = edits.sort_values([*by, "start"], kind="stable")
+    if not (e.start < e.groupby(by, sort=False).end.cummax().groupby([e[c] for c in by], sort=False).shift()).any(): return edits
+    rows = []
+    for of, g in e.groupby(by, sort=False):
+        at = np.unique([g.start, g.end])
+        inside = (g.start.to_numpy() <= at[:-1, None]) & (g.end.to_numpy() >= at[1:, None])
+        factor = np.where(inside, g.factor.to_numpy(), 1.).prod(1)
+        rows += [(*of, s, t, f) for s, t, f, some in zip(at[:-1], at[1:], factor, inside.any(1)) if some]
+    return pd.DataFrame(rows, columns=[*by, "start", "end", "factor"])
+
+# %% ../nbs/03_tracks.ipynb #09fce9b2
+def seen_edits(
+    genes:pd.DataFrame, # gene_id, chrom, tss of the windows
+    window:int, # bp around the TSS
+    edits:pd.DataFrame, # chrom, start, end; optionally gene_id
+) -> tuple[np.ndarray, np.ndarray]: # (pairs,) rows of genes, and (pairs,) rows of edits
+    "Which windows see which edits."
+    tss, chrom = genes.tss.to_numpy(), genes.chrom.to_numpy()
+    if "gene_id" in edits:
+        left, right = (pd.DataFrame(dict(gene_id=f.gene_id.to_numpy(), k=np.arange(len(f)))) for f in (genes, edits))
+        row, edit = left.merge(right, on="gene_id")[["k_x", "k_y"]].to_numpy().T
+    else:
+        found = [_in_reach(np.flatnonzero(chrom == c), np.flatnonzero(edits.chrom == c), tss, window, edits) for c in edits.chrom.unique()]
+        row, edit = np.concatenate([np.zeros((2, 0), int), *found], axis=1)
+    first, start, end = tss[row] - window//2, edits.start.to_numpy()[edit], edits.end.to_numpy()[edit]
+    sees = (chrom[row] == edits.chrom.to_numpy()[edit]) & (first < end) & (first + window > start)
+    return row[sees], edit[sees]
+
+def _in_reach(rows, of, tss, window, edits):
+    "The pairs of windows and edits of one chromosome that overlap, (2, pairs)."
+    rows = rows[np.argsort(tss[rows], kind="stable")]
+    first = tss[rows] - window//2
+    low = np.searchsorted(first, edits.start.to_numpy()[of] - window, "right")
+    n = np.maximum(np.searchsorted(first, edits.end.to_numpy()[of], "left") - low, 0)
+    return np.stack([rows[np.arange(n.sum()) - np.repeat(np.cumsum(n) - n - low, n)], np.repeat(of, n)])
+
+def _touched(first, size, need, start, end):
+    "For each window the bins that an edit touches, (n, k) numbers, and the share of each bin's bases that it covers."
+    low = (np.maximum(start - first, 0) // need.bin).astype(int)
+    k = int((np.minimum(-(-(end - first) // need.bin), need.bins) - low).max())
+    bins = np.minimum(low, need.bins - k)[:, None] + np.arange(k)
+    left = first[:, None] + need.bin*bins
+    a, b = left.clip(0, size[:, None]), (left + need.bin).clip(0, size[:, None])
+    return bins, (np.minimum(b, end[:, None]) - np.maximum(a, start[:, None])).clip(0) / np.maximum(b - a, 1)
+
+# %% ../nbs/03_tracks.ipynb #46267a59
 def apply_edits(
     x, # (genes, bins, tracks) means in genomic order, before any log
     genes:pd.DataFrame, # gene_id, chrom, tss of the rows of x
     need:Need, # which windows these are
-    edits:pd.DataFrame, # chrom, start, end, assay, factor; optionally gene_id
+    edits:pd.DataFrame, # chrom, start, end, assay, factor; optionally gene_id, and log: whether ln(x + 1) is scaled
     assays, # names of the tracks
     scales, # scale of each track
     sizes:dict, # chromosome → length, bp: a bin that hangs over its end has fewer bases to edit
 ) -> np.ndarray: # x as it would be in the edited genome
     "Scale the signal of an assay in places of the genome. Raises: InputError if a column is missing."
     check_columns(edits, ["chrom", "start", "end", "assay", "factor"], "edits")
-    x, first, chrom = x.copy(), genes.tss.to_numpy() - need.window//2, genes.chrom.to_numpy()
-    row_of, every = {g: [i] for i, g in enumerate(genes.gene_id)}, np.arange(len(genes))
-    for e in edits.itertuples(index=False):
-        if e.assay not in assays: continue
-        rows = np.array(row_of.get(e.gene_id, []), int) if hasattr(e, "gene_id") else every
-        rows = rows[(chrom[rows] == e.chrom) & (first[rows] < e.end) & (first[rows] + need.window > e.start)]
-        left = first[rows, None] + need.bin*np.arange(need.bins)
-        low, high = left.clip(0, sizes[e.chrom]), (left + need.bin).clip(0, sizes[e.chrom])
-        share = (np.minimum(high, e.end) - np.maximum(low, e.start)).clip(0) / np.maximum(high - low, 1)
-        t = list(assays).index(e.assay)
-        bg = SCALES.background[scales[t]]
-        x[rows, :, t] = bg + (x[rows, :, t] - bg) * (1 - share*(1 - e.factor))
-    return x
+    y, e = x.copy(), disjoint(edits[edits.assay.isin(list(assays))])
+    row, edit = seen_edits(genes, need.window, e)
+    track, bg = pd.Index(assays).get_indexer(e.assay), SCALES.background[list(scales)].to_numpy()
+    linear, on_log = np.array(scales) == "linear", e.log.to_numpy(bool) if "log" in e else np.zeros(len(e), bool)
+    nth = pd.Series(row).groupby(row).cumcount().to_numpy()                  # one edit a window at a time
+    for i in (np.flatnonzero(nth == k) for k in range(nth.max(initial=-1) + 1)):
+        r, d, g = row[i], e.iloc[edit[i]], genes.iloc[row[i]]
+        t = track[edit[i]][:, None]
+        bins, share = _touched(g.tss.to_numpy() - need.window//2, g.chrom.map(sizes).to_numpy(), need, d.start.to_numpy(), d.end.to_numpy())
+        at, lost = (r[:, None], bins, t), share*(1 - d.factor.to_numpy()[:, None])
+        new = y[at] - (x[at].astype(float) - bg[t])*lost
+        logs = (linear[t] & on_log[edit[i]][:, None]) & (lost != 0)
+        y[at] = np.where(logs, np.expm1(np.log1p(y[at]) - np.log1p(x[at])*lost), new) if logs.any() else new
+    return y

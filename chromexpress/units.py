@@ -48,7 +48,7 @@ def model_code(
     functions = [model.options, model.inputs, model.fit, model.predict, model.network]
     return tuple(sorted({f.__module__ for f in functions if f is not None} - set(RUN_CODE)))
 
-# %% ../nbs/23_units.ipynb #e20cc387
+# %% ../nbs/23_units.ipynb #94bcc260
 @dataclass(frozen=True)
 class Unit:
     "A piece of work that is done as a whole."
@@ -58,7 +58,7 @@ class Unit:
     made_from:dict # what its result depends on; anything JSON can hold
     files:tuple=() # names in the folder that must exist if the unit is done
     after:tuple=() # ids of the units that must be current first
-    work:object=None # what is to be done: a Task, a Binning, or a Choosing
+    work:object=None # what is to be done: a Task, a Binning, a Choosing, or what has a method `do(unit, device)`
     cost:dict=field(default_factory=dict) # estimated seconds and bytes
 
     @property
@@ -305,7 +305,7 @@ def check_targets(
         raise InputError(f"{study.path}: no [expression], which {', '.join(lack)} must have to learn from; add it, "
                          "or apply a finished run to these tracks with `chromexpress predict`.")
 
-# %% ../nbs/23_units.ipynb #3d2fa601
+# %% ../nbs/23_units.ipynb #1d361549
 def _check_ready(unit, units):
     "Raises: InputError if a unit that this one depends on is not current."
     waits = [i for i in unit.after if i in units and state(units[i]) != "current"]
@@ -342,6 +342,7 @@ def do_unit(
     start = time.monotonic()
     if isinstance(unit.work, Binning): _bin(unit)
     elif isinstance(unit.work, Choosing): _choose_partners(unit)
+    elif not isinstance(unit.work, Task): unit.work.do(unit, device)
     else:
         if state(unit) == "stale": unit.marker.unlink()
         execute(unit.work, unit.folder, unit.identity, unit.made_from, device, every)

@@ -130,3 +130,10 @@ def test_what_is_not_equal_is_not_timed():
                        capture_output=True,
                        text=True, cwd=FOLDER, env=ENV)
     assert r.returncode == 1 and r.stderr.startswith("means: NOT EQUAL")
+
+def test_qtl(tmp_path):
+    f = quick("qtl", tmp_path)
+    for null in ("genes", "stratified", "within_gene", "published"):
+        assert f[f"{null}: equal to a join a draw"] == 1 and f[f"{null}, s"] > 0 and 0 <= f[f"{null}: scenarios and levels kept, of 12"] <= 12
+        assert all(0 <= f[f"{null}, {s}: P(p ≤ {a})"] <= 1 for s in ("independent", "clustered", "decaying", "all") for a in ("0.01", "0.05", "0.1"))
+    assert {"noise × 1: P(p ≤ .05)", "shuffled: P(p ≤ .05)"} <= set(f) and len(f["tables"]["false_alarms"]) == 4*4*3

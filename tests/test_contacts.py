@@ -335,8 +335,7 @@ GOOD = "chr1:1001-2000\tchr1:9001-9500\t4\n"
 BAD = {
     "an unknown chromosome": (HEAD + GOOD + "chr1:1001-2000\tchr99:9-12\t4\n",
                               "chromosomes that the assembly does not have: 'chr99' (line 3)"),
-    "two styles": (HEAD + GOOD + "1:1001-2000\t1:90001-95000\t4\n",
-                   "written in two ways, with and without chr: '1' (line 3)"),
+    "two styles": (HEAD + GOOD + "1:1001-2000\t1:90001-95000\t4\n", "one chromosome goes by two names: 1 and chr1"),
     "no number": (HEAD + GOOD.replace("\t4", "\tNA"), "score is no number: 'NA' (line 2)"),
     "no place": (HEAD + GOOD.replace("chr1:9001-9500", "enhancer7"),
                  "'frag2' is no place like chr1:100-200: 'enhancer7' (line 2)"),

@@ -56,7 +56,59 @@ def test_reconcile(caplog):
 
 def test_reconcile_both_ways_and_exact_first():
     assert reconcile(["chr1"], {"1": 5}, "f") == {"1": "chr1"}
-    assert reconcile(["1", "chr1"], SIZES, "f") == {"chr1": "chr1"} == reconcile(["chr1", "1"], SIZES, "f")
+    assert reconcile(["MT", "chrM"], SIZES, "f") == {"chrM": "chrM"} == reconcile(["chrM", "MT"], SIZES, "f")
+    assert reconcile(["1", "chr2"], SIZES, "f") == {"chr1": "1", "chr2": "chr2"}       # each name by itself
+
+def test_a_chromosome_with_two_names_is_refused():
+    for names in (["1", "chr1"], ["chr1", "1"], ["chr1", "NC_000001.10"]):
+        with pytest.raises(InputError, match="f: one chromosome goes by two names: .* and .*; choose one style"):
+            reconcile(names, SIZES, "f")
+
+@pytest.mark.parametrize("assembly,names", [
+    ("hg19", dict(chr1="NC_000001.10", chr7="NC_000007.13", chr17="NC_000017.10", chrX="NC_000023.10", chrY="NC_000024.9", chrM="NC_012920.1")),
+    ("hg38", dict(chr1="NC_000001.11", chr7="NC_000007.14", chr17="NC_000017.11", chrX="NC_000023.11", chrY="NC_000024.10", chrM="NC_012920.1")),
+    ("mm10", dict(chr1="NC_000067.6", chr19="NC_000085.6", chrX="NC_000086.7", chrY="NC_000087.7", chrM="NC_005089.1"))])
+def test_names_of_refseq(assembly, names):
+    sizes = ASSEMBLIES[assembly]
+    assert reconcile(names.values(), sizes, "f") == names
+    assert check_header({n: sizes[c] for c, n in names.items()}, sizes, names, "f") == names
+    assert looks_like({n: sizes[c] for c, n in names.items()}) == assembly
+    assert check_ends({n: 100 for n in names.values()}, sizes, ["chr1"], "f") == names
+
+def test_refseq_names_of_another_assembly_are_refused():
+    with pytest.raises(InputError, match="f: NC_000001.11 is chr1 of hg38, NC_000023.11 is chrX of hg38, and the study is of hg19"):
+        reconcile(["NC_000001.11", "NC_000023.11"], ASSEMBLIES["hg19"], "f")
+    with pytest.raises(InputError, match="f: NC_000067.6 is chr1 of mm10"): check_ends({"NC_000067.6": 5}, ASSEMBLIES["hg38"], ["chr1"], "f")
+    assert reconcile(["NC_000001.11"], {"NC_000001.11": 9}, "f") == {"NC_000001.11": "NC_000001.11"}   # an assembly of the user's
+
+@pytest.mark.parametrize("one,m,x", [("chr1", "chrM", "chrX"), ("1", "MT", "X"), ("NC_000001.10", "NC_012920.1", "NC_000023.10")])
+def test_names_in_annotations_tables_tracks_and_contacts(tmp_path, one, m, x):
+    "The same genes, the same signal and the same partner, in the three styles."
+    from chromexpress.contacts import read_edges
+    from chromexpress.genome import annotated_genes
+    from chromexpress.signal import open_source
+    hg19 = ASSEMBLIES["hg19"]
+    gene = 'ENSEMBL\tgene\t{}\t{}\t.\t{}\t.\tgene_id "{}"; gene_biotype "protein_coding";\n'.format
+    gtf = write(tmp_path/"g.gtf", one + "\t" + gene(101, 200, "+", "a") + x + "\t" + gene(301, 400, "-", "b") + m + "\t" + gene(501, 600, "+", "c"))
+    found = annotated_genes(gtf, hg19)
+    assert found[["gene_id", "chrom", "tss"]].values.tolist() == [["a", "chr1", 100], ["b", "chrX", 399], ["c", "chrM", 500]]
+    gff = "".join(f"{c}\tRefSeq\tgene\t{s}\t.\t{d}\t.\tID=gene-{g};gene_biotype=protein_coding\n"
+                  for c, s, d, g in ((one, "101\t200", "+", "a"), (x, "301\t400", "-", "b"), (m, "501\t600", "+", "c")))
+    assert annotated_genes(write(tmp_path/"g.gff3", gff), hg19)[["gene_id", "chrom", "tss"]].equals(found[["gene_id", "chrom", "tss"]])
+    table = write(tmp_path/"g.tsv", f"gene_id\tchrom\ttss\tstrand\na\t{one}\t100\t+\nb\t{x}\t399\t-\nc\t{m}\t500\t+\n")
+    genes = read_genes(table, hg19, tss_base=0)
+    assert genes[["gene_id", "chrom", "tss"]].equals(found[["gene_id", "chrom", "tss"]])
+    signal = open_source(write(tmp_path/"s.bedGraph", f"{one}\t95\t105\t2\n{m}\t0\t9\t3\n"), hg19, ["chr1", "chrM"])
+    assert signal.read("chr1", 95, 97).tolist() == [2, 2] and signal.read("chrM", 7, 9).tolist() == [3, 3]
+    edges = read_edges(write(tmp_path/"e.csv", f"gene_id,chrom,start,end,score\na,{one},500,900,2.5\n"), hg19, genes)
+    assert edges.values.tolist() == [["a", "chr1", 500, 900, 2.5]]
+
+def test_a_gene_table_that_says_its_assembly(tmp_path):
+    table = write(tmp_path/"g.tsv", "gene_id\tchrom\ttss\tstrand\na\tchr1\t100\t+\n")
+    write(tmp_path/"g.tsv.json", '{"assembly": "hg38"}')
+    assert len(read_genes(table, ASSEMBLIES["hg38"])) == 1
+    with pytest.raises(InputError, match="g.tsv: g.tsv.json says that it is of hg38, and it is to be of hg19"):
+        read_genes(table, ASSEMBLIES["hg19"])
 
 def test_looks_like():
     assert looks_like(ASSEMBLIES["mm10"]) == "mm10"

@@ -12,6 +12,8 @@ from chromexpress.findings import TABLES, example_findings, write_findings
 from chromexpress.panels import figure, looks, ranking_title, verdict
 from chromexpress.plots import (PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw,
                                 save_figure, study_marks)
+from chromexpress.qtl import KEYS, RESULT
+from chromexpress.qtl_plots import turned
 from chromexpress.quality_plots import quality_tables
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
@@ -34,6 +36,12 @@ def contacts_of(gene, **tracks): # two genes of chr8; MYC has three partners her
     return gene_view(gene, genes, edges, dict(chr2=9_999, chr8=1_420_000), tracks or dict(H3K27ac=Ramp()), margin=.1,
                      bins=50)
 
+def enriched(): # a cell with a first decile that holds 40 of 130 eQTLs, and one without an enrichment
+    rows = [(c, "Liver", "ridge", "c", "H3K27ac", s, d, k, 500, h := 40 if (c, s, k) == ("E066", "model", 1) else 10, 130, h/130, 13., h/13, .04, .15,
+             "genes", 999, p := .001 if h == 40 else .5, p) for c in ("E066", "E118") for d in ("upstream", "downstream")
+            for s in ("model", "nearness") for k in range(1, 11)]
+    return pd.DataFrame(rows, columns=[*KEYS, *RESULT, "q"])
+
 @pytest.fixture(scope="module")
 def frames(out):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
@@ -54,6 +62,7 @@ def frames(out):
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
     return qc | {"gene-contacts": contacts_of("MYC"),
+        "qtl-deciles": enriched().query("scorer == 'model'"), "qtl-scorers": enriched(),
         "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap),
             "gain": of("gains", cell="E003"),
@@ -230,6 +239,14 @@ def test_quality_panels_say_what_the_table_says(frames):
     assert "all genes" in words(draw("tss-profiles", alone))
     r = words(draw("track-correlation", frames["track-correlation"]))
     assert r.count("0.7") == 2 and r.count("0.9") == 2
+
+def test_qtl_panels_say_what_is_enriched(frames):
+    shown = words(fig := draw("qtl-deciles", frames["qtl-deciles"]))
+    assert {"First decile enriched in 2 of 4 tests", "E066\nLiver", "E118\nLiver", "upstream", "downstream", "31 %", "15 %"} <= set(shown) and shown.count("n = 130") == 4
+    assert len(fig.axes[0].lines) == 4*4 and len(fig.axes[0].collections) == 4
+    assert {"The model's first decile holds 1.9 times the eQTLs expected", "nearness to the TSS", "3.1 ×"} <= set(words(draw("qtl-scorers", frames["qtl-scorers"])))
+    t = turned(frames["qtl-scorers"])
+    assert t[t.scorer == "nearness"].decile.tolist() == sorted(t[t.scorer == "nearness"].decile) and t[t.scorer == "model"].hits.iloc[0] == 40
 
 def test_a_gene_with_its_contacts():
     v = contacts_of("MYC")

@@ -327,6 +327,39 @@ def test_an_edit_for_one_gene():
     # it sees another place
     np.testing.assert_array_equal(edited(edits(("chr1", 4900, 5100, "a", 0.), gene_id="c")), X[..., 0])
 
+def test_edits_that_share_a_bin_but_no_base_take_what_each_covers():
+    parts = edits(("chr1", 5000, 5010, "a", 0.), ("chr1", 5010, 5040, "a", .5), ("chr1", 5040, 5050, "a", 0.))
+    np.testing.assert_allclose(edited(parts)[1], [4, 0, 6*.6*.5, 2], rtol=1e-6)                         # 20 bases of 50 gone, 30 halved
+    np.testing.assert_allclose(edited(parts, scale="ratio")[1], [4, 0, 1 + 5*.3, 2], rtol=1e-6)
+
+def test_many_edits_at_once_are_each_of_them_alone():
+    "Edits of one gene each, or of the genome, against one window and one bin after the other."
+    rng = np.random.default_rng(1)
+    genes = pd.DataFrame(dict(gene_id=[f"g{i}" for i in range(40)], chrom=rng.choice(["chr1", "chr2"], 40), tss=rng.integers(0, 3000, 40)))
+    x, start = rng.random((40, 4, 2)).astype(np.float32), genes.tss + rng.integers(-300, 100, 40)
+    e = pd.DataFrame(dict(gene_id=genes.gene_id, chrom=np.where(rng.random(40) < .1, "chr1", genes.chrom), start=start, end=start + rng.integers(1, 250, 40),
+                          assay=rng.choice(["a", "b"], 40), factor=rng.choice([0., .3, 2.], 40)))
+    apart = e.drop(columns="gene_id").sort_values(["chrom", "start"])
+    apart = apart[~(apart.start < apart.groupby("chrom").end.cummax().groupby(apart.chrom).shift())]    # edits of the genome that do not overlap
+    for these in (e, apart):
+        want, seen = x.astype(float), 0
+        for i, g in enumerate(genes.itertuples()):
+            for d in these.itertuples():
+                if getattr(d, "gene_id", g.gene_id) != g.gene_id or d.chrom != g.chrom: continue
+                t, bg = "ab".index(d.assay), [0., 1.]["ab".index(d.assay)]
+                for b in range(4):
+                    bases = [p for p in range(g.tss - 100 + 50*b, g.tss - 50 + 50*b) if 0 <= p < SIZES[g.chrom]]
+                    share = sum(d.start <= p < d.end for p in bases)/max(len(bases), 1)
+                    want[i, b, t] -= (x[i, b, t] - bg)*share*(1 - d.factor)
+                    seen += share > 0
+        assert seen > 10
+        np.testing.assert_allclose(apply_edits(x, genes, N, these, ["a", "b"], ["linear", "ratio"], SIZES), want, rtol=1e-5, atol=1e-6)
+
+def test_an_edit_after_the_log():
+    e = edits(("chr1", 4900, 5025, "a", 0.), log=True)
+    np.testing.assert_allclose(np.log1p(edited(e)[1]), [0, 0, np.log(7)/2, np.log(3)], rtol=1e-6)       # half of the bin 5000–5050
+    np.testing.assert_allclose(edited(e, scale="ratio")[1], [1, 1, 1 + 5*.5, 2], rtol=1e-6)             # of a depth alone
+
 def test_an_edit_of_one_assay_of_two():
     x = apply_edits(np.concatenate([X, X], 2), GENES, N, edits(("chr1", 4900, 5100, "b", 0.)), ["a", "b"],
                     ["linear"]*2, SIZES)
