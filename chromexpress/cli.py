@@ -163,7 +163,7 @@ def prepare(study:str, # the study file
     draw_quality(s, units)
     _say_quality(s)
 
-# %% ../nbs/51_cli.ipynb #207646be
+# %% ../nbs/51_cli.ipynb #3a4826d3
 def _wanted(study, **given):
     "What is to be perturbed; None if the study does not ask for it and nothing is given."
     from chromexpress.study import read_perturb
@@ -177,10 +177,10 @@ def _asked(study, units):
 def _perturb(study, units, wanted, perturbed, jobs, threads, device):
     "Perturb all runs that are finished, and write the tables."
     from chromexpress.batch import run_units
-    from chromexpress.perturb import collect_effects, ready, replan
+    from chromexpress.perturb import collect_effects, perturb_units, ready, replan
     todo = ready(perturbed, units)
     run_units(study.path, todo, jobs, threads, device, recipe=(replan, str(study.path), tuple(wanted.items())))
-    print(collect_effects(study, todo, wanted))
+    print(collect_effects(study, perturb_units(study, units, wanted, before=True), wanted))
 
 def _say_seconds(study, units, wanted, perturbed, jobs):
     "Measure, and print, what perturbing would take."

@@ -135,7 +135,7 @@ def _distance(places, genes):
     "bp from the TSS to the middle of a place, < 0 upstream."
     return ((places.start + places.end).to_numpy()//2 - genes.tss.to_numpy())*np.where(genes.strand == "+", 1, -1)
 
-# %% ../nbs/31_perturb.ipynb #3ab0966a
+# %% ../nbs/31_perturb.ipynb #13e0d3e8
 def _number(y):
     "One number a gene; of a profile its mean."
     y = np.asarray(y, float)
@@ -170,10 +170,10 @@ def gene_effects(
     x = task.model.inputs(task, rows)
     base, change = _number(predict(x)), np.full((len(places), len(doses)), np.nan)
     at = pd.Index(task.study.genes.gene_id.iloc[rows]).get_indexer(places.gene_id)
-    nth = places.gene_id.where(seen).groupby(places.gene_id.where(seen)).cumcount().to_numpy()
+    nth, spots = places.gene_id[seen].groupby(places.gene_id[seen]).cumcount().to_numpy(), np.flatnonzero(seen)
     change[seen] = 0
-    for k in range(nth[seen].max(initial=-1) + 1):
-        i = np.flatnonzero(seen & (nth == k))
+    for k in range(nth.max(initial=-1) + 1):
+        i = spots[nth == k]
         own = {name: v[at[i]] for name, v in x.items()}
         for j, dose in enumerate(doses):
             if dose == 1: continue
@@ -272,16 +272,17 @@ def places_for(
     published = wanted["scheme"] == "published"
     return tile_places(genes, study.sizes, published_offsets() if published else _offsets(wanted["tiles"]))
 
-# %% ../nbs/31_perturb.ipynb #368749b0
+# %% ../nbs/31_perturb.ipynb #f68f13a4
 def perturb_units(
     study:Study, # a checked study
     units:dict, # id → unit, all of the study
     wanted:dict, # from `study.read_perturb`
+    before:bool=False, # of the whole grid those that have been perturbed before, instead
 ) -> dict[str, Unit]: # id → unit
     "The perturbation of every run that is asked for. Raises: InputError for names that the grid does not have."
-    runs = {id(u.work): u for u in units.values() if u.kind == "run"}
-    tasks = narrow([u.work for u in runs.values()], {k: wanted[k] for k in ("cells", "models", "marks")})
-    folder, kinds, found = perturb_folder(study, wanted), {}, {}
+    runs, folder, kinds, found = {id(u.work): u for u in units.values() if u.kind == "run"}, perturb_folder(study, wanted), {}, {}
+    if before: tasks = [u.work for u in runs.values() if (folder/"runs"/u.work.run.folder/"perturb.unit.json").exists()]
+    else: tasks = narrow([u.work for u in runs.values()], {k: wanted[k] for k in ("cells", "models", "marks")})
     for t in tasks:
         kind = t.run.model, t.run.cell
         if kind not in kinds:
