@@ -1,5 +1,5 @@
 "Figures: drawn again from their CSV they are the same to the byte, and they show what the table says."
-import json, re
+import functools, json, re, tempfile
 from pathlib import Path
 import matplotlib
 matplotlib.use("Agg")
@@ -10,10 +10,13 @@ from chromexpress.core import InputError
 from chromexpress.evaluate import read_table
 from chromexpress.findings import TABLES, example_findings, write_findings
 from chromexpress.panels import figure, looks, ranking_title, verdict
+from chromexpress.perturb import SUMMARY
+import chromexpress.perturb_plots, chromexpress.transfer_plots
 from chromexpress.plots import (PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw,
                                 save_figure, study_marks)
 from chromexpress.qtl import KEYS, RESULT
 from chromexpress.qtl_plots import turned
+from chromexpress.transfer import example_transfer, read_scores
 from chromexpress.quality_plots import quality_tables
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
@@ -22,6 +25,19 @@ analysis = Path(__file__).parents[1]/"nbs"/"analysis"
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):
     return example_findings(tmp_path_factory.mktemp("results"), cells=2, genes=300, groups=dict(ESC=["E003"]))
+
+@functools.cache
+def transferred(): # of four cells, and gene by gene of five
+    with tempfile.TemporaryDirectory() as tmp:
+        pairs = read_scores(example_transfer(f"{tmp}/4", cells=4, genes=80)/"transfer.csv")
+        genes = read_scores(example_transfer(f"{tmp}/5", cells=5, genes=80)/"transfer_genes.csv")
+    return {"transfer": pairs[pairs.signal == "raw"], "difference": pairs, "gene_r": genes}
+
+def perturbed(genes="expressed"): # H3K4me3 falls to −2 at the promoter and to −0.5 near it, with the dose; nothing is seen farther away
+    places = [("promoter", 0., -2.), ("near", np.nan, -.5), ("far", np.nan, np.nan), ("distal", -4000., -.5), ("distal", 4000., -.25), ("distal", 12_000., np.nan)]
+    rows = [("E003", "H3K4me3", "ridge", "aa", "ours", genes, k, x, d, 147*(v == v), v*(1 - d), v*(1 - d) - .1, v*(1 - d) + .1, v*(1 - d))
+            for k, x, v in places for d in (1., .5, 0.)]
+    return pd.DataFrame(rows, columns=SUMMARY).assign(unit="log2(RPKM + 1)")
 
 class Ramp: # a signal that is the position in Mb
     def read(self, chrom, start, end): return np.arange(start, end, dtype=np.float32)/1e6
@@ -63,6 +79,7 @@ def frames(out):
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
     return qc | {"gene-contacts": contacts_of("MYC"),
         "qtl-deciles": enriched().query("scorer == 'model'"), "qtl-scorers": enriched(),
+        "dose-response": perturbed(), "effect-position": perturbed(), **transferred(),
         "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap),
             "gain": of("gains", cell="E003"),
@@ -337,3 +354,17 @@ def test_notebooks_of_the_smallest_study(out, tmp_path):
     execute("61_overview", tmp_path, out=str(tmp_path))
     assert sorted(p.name for p in (tmp_path/"figures").glob("*.svg")) == ["overview-cells.svg",
         "overview-ridge-groups.svg", "overview-ridge-heatmap.svg"]
+
+def test_perturbations_are_drawn_as_the_table_says():
+    ax = draw("dose-response", perturbed()).axes[0]
+    assert ax.get_title(loc="left") == "E003: H3K4me3 at the promoter changes most (−2.00)"
+    assert [l.get_ydata().tolist() for l in ax.lines[:2]] == [[0, -1, -2], [0, -.25, -.5]]
+    assert "a tile beyond 10 kb" not in words(ax.figure)
+    ax = draw("effect-position", perturbed()).axes[0]
+    assert ax.lines[1].get_xydata().tolist() == [[-4, -.5], [0, -2], [4, -.25]]
+    assert ax.get_title(loc="left") == "E003: away from the promoter, H3K4me3 at −4 kb changes most (−0.50)"
+    assert "mean effect, log2(RPKM + 1)" in words(ax.figure)
+    two = pd.concat([perturbed(), perturbed("silent")])
+    with pytest.raises(InputError, match="group of genes a panel, not 2"): draw("dose-response", two)
+    unseen = perturbed().query("distance == 12_000")
+    with pytest.raises(InputError, match="the model sees none of these places"): draw("effect-position", unseen)
