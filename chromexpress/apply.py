@@ -296,7 +296,6 @@ def _code_differences(a):
     if mixed: said.append(f"the runs were not all made from the same {' and '.join(mixed)}; run their study again.")
     return said
 
-# %% ../nbs/25_apply.ipynb #cad9dbfb
 def differences(
     a:Application, # as planned
     blind:bool=False, # whether only blind predictions are made

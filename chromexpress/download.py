@@ -117,7 +117,6 @@ def read_manifest(
             log.warning("%s: %d of %d files have no %s; %s.", path, n, len(items), what, why[what])
     return items
 
-# %% ../nbs/27_download.ipynb #a02f0a2d
 def _item(url, path, size, checksum, folder, base):
     "A line of a manifest."
     safe_path(path, folder)
@@ -164,7 +163,6 @@ def check_bigwig(
         if chroms >= size: raise InputError("it ends early, before the chromosomes")
         for at in [index, *(read(64 + 24*k + 16, "Q")[0] for k in range(zooms))]: _follow(at, read, size)
 
-# %% ../nbs/27_download.ipynb #d72fda5e
 def _follow(at, read, size):
     "Go down the last branch of an index."
     if read(at, "I")[0] != 0x2468ACE0: raise InputError("it has no index where its header says")
@@ -197,7 +195,6 @@ def check_format(
 def _begins(path, magic):
     with open(path, "rb") as f: return f.read(len(magic)) == magic
 
-# %% ../nbs/27_download.ipynb #7c2b2fe9
 def has_check(
     name:str, # of a file
 ) -> bool: # whether its format, as the name tells it, shows where the file ends
@@ -263,7 +260,6 @@ class Again(Exception):
         super().__init__(why)
         self.asked = asked
 
-# %% ../nbs/27_download.ipynb #fe762f65
 class Never(Exception): "A file cannot be had, however often one tries."
 
 # %% ../nbs/27_download.ipynb #58f25a98
@@ -361,7 +357,6 @@ def begin(self:Part, r): # a response of status 200
                      modified=r.headers.get("Last-Modified", ""), total=int(n) if n.isdigit() else None)
     write_json(self.about, self.note)
 
-# %% ../nbs/27_download.ipynb #a0158d22
 @patch
 def continues(self:Part, r): # a response of status 206
     "Whether it is the rest of this version."
@@ -428,7 +423,6 @@ def _check_end(r, part):
         raise Never("the server does not tell its length, so nothing tells whether it is whole; give its bytes or "
                     "checksum in a manifest")
 
-# %% ../nbs/27_download.ipynb #ff35dfd6
 def _after(part):
     "How far it came."
     return f" after {part.size:,}" + (f" of {part.total:,}" if part.total else "") + " bytes" if part.size else ""
@@ -482,7 +476,6 @@ def keep(self:Records, item:Item, # what it should be
         self.files[item.path] = found | dict(time=s.st_mtime_ns, url=item.url)
         write_json(self.folder/RECORDS, dict(sorted(self.files.items())))
 
-# %% ../nbs/27_download.ipynb #c66bfd76
 @patch
 def whole(self:Records, item:Item): # what should be there
     "Whether it is there, and whole."
@@ -552,7 +545,6 @@ def _put(item, part, place, records, wrong, tick):
     part.about.unlink(missing_ok=True)
     return found
 
-# %% ../nbs/27_download.ipynb #0226958b
 def _set_aside(place):
     "Keep a file that was not fetched here."
     before = place.with_name(place.name + ".before")
@@ -606,7 +598,6 @@ def file(self:Show, item:Item): # that is fetched now
     finally:
         with self.lock: bar.close()
 
-# %% ../nbs/27_download.ipynb #ef1ca267
 @patch
 def line(self:Show):
     "Say how far it is."
