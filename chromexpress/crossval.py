@@ -6,14 +6,14 @@
 __all__ = ['COLUMNS', 'needs_of', 'grid', 'narrow', 'prediction_table', 'signal_levels', 'describe', 'code_state', 'provenance',
            'execute', 'load_fitted', 'collect_tables', 'collect_histories']
 
-# %% ../nbs/21_crossval.ipynb #fd44e38e
+# %% ../nbs/21_crossval.ipynb #90ab3e89
 import json, platform, subprocess, sys
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .core import InputError, Problems, atomic, file_digest, suggest, write_csv, write_json, write_npy
-from .data import Data, Run, Task, UnitScale, impute, make_data
+from .data import Data, Run, Task, impute, make_data, scale_of
 from .registry import mark_sets
 from .study import Study
 from .tracks import INTEGRAL, Need, plan, read_windows
@@ -188,7 +188,7 @@ def execute(
     (folder/"checkpoint.pt").unlink(missing_ok=True)
     return table
 
-# %% ../nbs/21_crossval.ipynb #12f2ca78
+# %% ../nbs/21_crossval.ipynb #b9c6a7f2
 def load_fitted(
     task:Task, # the run
     folder, # its folder
@@ -206,7 +206,7 @@ def load_fitted(
     fill, one = {k: v.numpy() for k, v in state["fill"].items()}, task.model.inputs(task, [0])
     net = task.model.network(task.options, one)
     net.load_state_dict(state["net"])
-    restored = UnitScale(**state["scale"]).restored if state.get("scale") else lambda z: z
+    restored = scale_of(state["scale"]).restored if state.get("scale") else lambda z: z
     return lambda x: restored(predict_network(net.to(device), impute(x, fill)[0], device=device))
 
 # %% ../nbs/21_crossval.ipynb #506b3a8d

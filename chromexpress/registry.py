@@ -202,7 +202,7 @@ def check_inputs(
     with problems.gather():
         if all(there(f) for f in expression_files(study.expression_table)): study.expression
 
-# %% ../nbs/19_registry.ipynb #d62f328a
+# %% ../nbs/19_registry.ipynb #34cc0bd8
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -216,7 +216,7 @@ def load_study(
         for m in models.values():
             for lack in m.model.lacks(study, m.options): problems.add(f"[models.{m.name}]: {lack}")
     check_needs(study, models, problems)
-    if "expression" in study.__dict__ and not problems.found:
+    if models and "expression" in study.__dict__ and not problems.found:
         with problems.gather(): study.folds
         for m in models.values() if "folds" in study.__dict__ else ():
             for f in () if m.folds == "all" else m.folds:

@@ -272,7 +272,7 @@ def plan_binning(
     if study.seen_tables != _remembered(tables): write_json(tables, study.seen_tables)
     return binned
 
-# %% ../nbs/23_units.ipynb #ff6859c2
+# %% ../nbs/23_units.ipynb #8d25198f
 def plan_units(
     study:Study, # a checked study
     models:dict, # name → Configured
@@ -280,7 +280,7 @@ def plan_units(
     "The binning and the runs of a study."
     binned = plan_binning(study, list(models.values()))
     labels = {c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells}
-    return binned | {u.id: u for u in (run_unit(t, binned, labels[t.run.cell]) for t in grid(study, models))}
+    return binned | {u.id: u for u in (run_unit(t, binned, labels[t.run.cell]) for t in (grid(study, models) if models else ()))}
 
 # %% ../nbs/23_units.ipynb #69249024
 def choose(
