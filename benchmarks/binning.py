@@ -1,4 +1,5 @@
-"""Binning: `signal.bin_signal` against `pyBigWig.values(numpy=True)` with the mean of each bin, and `pyBigWig.stats(exact=True)`.
+"""Binning: `signal.bin_signal`, reading with pybigtools or with pyBigWig, against `pyBigWig.values(numpy=True)` with the mean of each
+bin, against reading the values alone with either library, and against `pyBigWig.stats(exact=True)`.
 
 A bigWig of 11 million steps over 60 Mb, and one of 30 million over hg19 with gaps, are simulated once, in --folder.
 `stats` is timed on a few windows, and its time scaled to all. What is timed gives the same numbers: that is checked first.
@@ -8,13 +9,17 @@ import tempfile
 from pathlib import Path
 import numpy as np, pandas as pd, pyBigWig
 from chromexpress.genome import chrom_sizes
-from chromexpress.signal import bin_signal, open_source
+from chromexpress.signal import BigWig, bin_signal, fit_source
 
 WINDOW, BIN = 40_000, 100
 
 
-def ours(path, windows, sizes):
-    return bin_signal(open_source(path, sizes, list(windows.chrom.unique())), windows, BIN, sizes).values
+def ours(path, windows, sizes, reader):
+    return bin_signal(fit_source(BigWig(path, reader), sizes, list(windows.chrom.unique()), path), windows, BIN, sizes).values
+
+def read_fast(path, windows):
+    source = BigWig(path, "pybigtools")
+    for w in windows.itertuples(): source.filled(w.chrom, w.start, w.end, 0.)
 
 def values(path, windows):
     with pyBigWig.open(str(path)) as bw:
@@ -40,10 +45,12 @@ def genome_wide(n, sizes, rng):
 
 def compare(name, path, windows, sizes, few, rounds):
     "One layout: all sides, checked and timed."
-    sides = dict(bin_signal=lambda: ours(path, windows, sizes), values_and_mean=lambda: values(path, windows),
-                 values_alone=lambda: read_only(path, windows))
-    a, b = sides["bin_signal"](), sides["values_and_mean"]()
-    found = {f"{name}: windows": len(windows), f"{name}: equal to values and mean": check(np.array_equal(a, b), name)}
+    sides = dict(bin_signal=lambda: ours(path, windows, sizes, "pybigtools"), bin_signal_pyBigWig=lambda: ours(path, windows, sizes, "pyBigWig"),
+                 values_and_mean=lambda: values(path, windows), values_alone=lambda: read_only(path, windows),
+                 pybigtools_alone=lambda: read_fast(path, windows))
+    a, b, c = [sides[k]() for k in ("bin_signal", "values_and_mean", "bin_signal_pyBigWig")]
+    found = {f"{name}: windows": len(windows), f"{name}: equal to values and mean": check(np.array_equal(a, b), name),
+             f"{name}: equal with pyBigWig": check(a.tobytes() == c.tobytes(), f"{name}, pyBigWig")}
     if few:
         some = windows.iloc[:few]
         found[f"{name}: equal to stats"] = check(np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0), f"{name}, stats")
@@ -52,7 +59,8 @@ def compare(name, path, windows, sizes, few, rounds):
     if few: t["stats"] *= len(windows)/few
     scaled = f" (scaled from {few} windows)"
     found |= {f"{name}: {k}, s{scaled*(k == 'stats')}": v for k, v in t.items()}
-    return found | {f"{name}: {k} / bin_signal": v/t["bin_signal"] for k, v in t.items() if k != "bin_signal"}
+    found |= {f"{name}: {k} / bin_signal": v/t["bin_signal"] for k, v in t.items() if k != "bin_signal"}
+    return found | {f"{name}: {k} / values_alone": t[k]/t["values_alone"] for k in ("bin_signal", "pybigtools_alone")}
 
 
 def main():

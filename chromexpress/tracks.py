@@ -176,7 +176,7 @@ def check_signal(
                          f"{track.assay} is {track.scale!r}; give the scale that these numbers have "
                          f"({', '.join(SCALES.index)}).")
 
-# %% ../nbs/03_tracks.ipynb #78270f4e
+# %% ../nbs/03_tracks.ipynb #cfa72332
 def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
     "Bin the windows of several stores in one pass, and write each with its sidecar."
     every = pd.concat(windows.values(), ignore_index=True)
@@ -185,10 +185,10 @@ def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
     check_signal(track, b.values, len(every))
     row = 0
     for s, r in windows.items():
-        _write_store(track, s, b, row, row + len(r), folder, made_from, desc, getattr(source, "done", None))
+        _write_store(track, s, b, row, row + len(r), folder, made_from, desc, source)
         row += len(r)
 
-def _write_store(track, store, b, start, end, folder, made_from, desc, done=None):
+def _write_store(track, store, b, start, end, folder, made_from, desc, source=None):
     "Write rows `start` to `end` of what was binned as a store, and its sidecar."
     path, side = store_paths(folder, store)
     side.unlink(missing_ok=True)
@@ -202,20 +202,21 @@ def _write_store(track, store, b, start, end, folder, made_from, desc, done=None
         counts = "0" if b.covered is None else "not measured"
         log.info(f"{desc}: {n['windows_outside']} windows of {store.key} leave their chromosome, "
                  f"by {n['bases_outside']:,} bases in all; these count as {counts}.")
-    write_json(side, _about(track, done) | dict(regions=end - start, bin=store.bin, window=store.window) | n
+    write_json(side, _about(track, source) | dict(regions=end - start, bin=store.bin, window=store.window) | n
                | dict(source=str(track.path), made_from=made_from))
 
-def _about(track, done):
-    "What every sidecar says of its track, and of what was done to reads."
+def _about(track, source):
+    "What every sidecar says of its track, of the library that read it, and of what was done to reads."
     about = dict(cell=track.cell, assay=track.assay, scale=track.scale, uncovered=track.uncovered)
-    return about | (dict(reads=done) if done else {})
+    if reader := getattr(source, "reader", None): about["reader"] = reader
+    return about | (dict(reads=done) if (done := getattr(source, "done", None)) else {})
 
 def _largest(b):
     "The largest absolute bin of each region."
     x = np.abs(np.nan_to_num(b.values.ravel()))
     return np.maximum.reduceat(x, b.offsets[:-1]) if len(x) else np.zeros(0)
 
-# %% ../nbs/03_tracks.ipynb #458bea94
+# %% ../nbs/03_tracks.ipynb #260d81a9
 def _fill_integral(track, chroms, source, sizes, folder, made_from):
     "Write the running integrals of the chromosomes in use, and their sidecar."
     path, side = store_paths(folder, INTEGRAL)
@@ -227,7 +228,7 @@ def _fill_integral(track, chroms, source, sizes, folder, made_from):
             write_npy(path/f"{c}.{what}.at.npy", at); write_npy(path/f"{c}.{what}.sum.npy", sums)
             if what == "signal": total += np.abs(np.diff(sums)).sum()
     check_signal(track, np.array([total]) if track.scale != "fraction" else np.array([min(total, 1)]), len(chroms))
-    write_json(side, _about(track, getattr(source, "done", None))
+    write_json(side, _about(track, source)
                | dict(chroms=list(chroms), source=str(track.path), made_from=made_from))
 
 # %% ../nbs/03_tracks.ipynb #33c24d47

@@ -146,9 +146,9 @@ def _reads_identity(reads, cache):
     o = asdict(reads)
     return o if o["control"] is None else o | dict(control=file_digest(o["control"], cache))
 
-# %% ../nbs/23_units.ipynb #f736f6a7
+# %% ../nbs/23_units.ipynb #95babaae
 CHECKED = Need(10_000, 100) # what quality control looks at
-WHOLE = ("bigwig", "bedgraph", "narrowpeak", *OF_READS) # kinds of sources that cover the whole genome
+WHOLE = ("bigwig", "bedgraph", "narrowpeak", "broadpeak", *OF_READS) # kinds of sources that cover the whole genome
 
 def checked(
     track:Track, # what is binned
