@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['BIGWIG_READERS', 'BGZF_END', 'COLUMNS_OF', 'KINDS', 'OF_READS', 'OPENERS', 'check_bigwig', 'bigwig_reader', 'BigWig',
            'readable', 'is_bgzf', 'read_lines', 'read_intervals', 'max_of_overlaps', 'Intervals', 'has_index',
-           'IndexedIntervals', 'RegionArrays', 'Reads', 'source_kind', 'fit_source', 'open_source', 'stretches',
-           'Binned', 'bin_sums', 'bin_signal', 'running_integral', 'integral_means', 'GeneTable', 'table_marks',
-           'table_genes', 'read_gene_table']
+           'IndexedIntervals', 'RegionArrays', 'Reads', 'source_kind', 'fit_source', 'open_source', 'read_mask',
+           'masked_in', 'masked_share', 'stretches', 'Binned', 'bin_sums', 'bin_signal', 'running_integral',
+           'integral_means', 'GeneTable', 'table_marks', 'table_genes', 'read_gene_table']
 
 # %% ../nbs/02_signal.ipynb #48beb7f6
 import csv, gzip, os, re, zlib
@@ -48,7 +48,7 @@ def bigwig_reader() -> str: # one of BIGWIG_READERS
                          "pip install 'chromexpress[fast]', or leave the variable out.")
     return found[0]
 
-# %% ../nbs/02_signal.ipynb #64bae522
+# %% ../nbs/02_signal.ipynb #50cc5e49
 def _open_pybigwig(path):
     "Lengths of the chromosomes; the values of an interval."
     import pyBigWig
@@ -62,8 +62,11 @@ def _open_pybigwig(path):
 def _open_pybigtools(path):
     "The same. What is silent is called `missing` before version 0.3."
     import pybigtools
-    f, silent = pybigtools.open(path), "fillna" if hasattr(pybigtools, "BBIReader") else "missing"
-    return dict(f.chroms()), lambda chrom, start, end, fill: f.values(chrom, start, end, **{silent: float(fill)})
+    held, silent = [None, pybigtools.open(path)], "fillna" if hasattr(pybigtools, "BBIReader") else "missing"
+    def values(chrom, start, end, fill):
+        if held[0] != chrom: held[:] = chrom, pybigtools.open(path)
+        return held[1].values(chrom, start, end, **{silent: float(fill)})
+    return dict(held[1].chroms()), values
 
 _OPEN = dict(pyBigWig=_open_pybigwig, pybigtools=_open_pybigtools)
 
@@ -396,6 +399,45 @@ def open_source(
     else: source = (IndexedIntervals if has_index(path) else Intervals)(path, kind)
     return fit_source(source, sizes, used, path)
 
+# %% ../nbs/02_signal.ipynb #722d7369
+def read_mask(
+    path, # a BED, plain or .gz; its first three columns are read
+    sizes:dict, # chromosome → length, bp
+) -> dict: # chromosome → (start, end) of its intervals, disjoint and sorted
+    "The places that a list leaves out. Raises: InputError if it is empty, a line is wrong, or it is of another assembly."
+    rows = read_intervals(path, 2, 3)
+    names = check_ends(rows.groupby("chrom").end.max().to_dict(), sizes, list(sizes), str(path))
+    mask = {}
+    for ours, theirs in names.items():
+        r = rows[rows.chrom == theirs].sort_values("start", kind="stable")
+        s, e = r.start.to_numpy(), np.maximum.accumulate(r.end.to_numpy())
+        new = np.append(True, s[1:] > e[:-1])
+        mask[ours] = s[new], e[np.append(np.flatnonzero(new)[1:] - 1, len(e) - 1)]
+    return mask
+
+def masked_in(
+    mask:dict|None, # from `read_mask`
+    chrom:str, # which chromosome
+    start:int, # bp
+    end:int, # bp
+) -> list: # (start, end) of the parts of the interval that are masked
+    "What a mask covers of an interval."
+    if not mask or chrom not in mask: return []
+    s, e = mask[chrom]
+    k = slice(np.searchsorted(e, start, "right"), np.searchsorted(s, end, "left"))
+    return list(zip(s[k].clip(start).tolist(), e[k].clip(max=end).tolist()))
+
+# %% ../nbs/02_signal.ipynb #06deb4bf
+def masked_share(
+    mask:dict|None, # from `read_mask`
+    regions:pd.DataFrame, # chrom, start, end
+) -> np.ndarray: # (regions,) from 0 to 1
+    "The share of each region's bases that is masked."
+    share = np.zeros(len(regions))
+    for i, (c, start, end) in enumerate(zip(regions.chrom, regions.start.tolist(), regions.end.tolist())):
+        share[i] = sum(e - s for s, e in masked_in(mask, c, start, end)) / (end - start)
+    return share
+
 # %% ../nbs/02_signal.ipynb #e220c858
 def stretches(
     regions:pd.DataFrame, # chrom, start, end
@@ -432,7 +474,7 @@ def bin_sums(
     s = x[:n*bin].reshape(n, bin).sum(1)
     return s if n*bin == len(x) else np.append(s, x[n*bin:].sum())
 
-# %% ../nbs/02_signal.ipynb #ed5555b7
+# %% ../nbs/02_signal.ipynb #fb27347f
 def bin_signal(
     source, # from `open_source`, or anything with `read(chrom, start, end)`
     regions:pd.DataFrame, # chrom, start, end; may leave the chromosome
@@ -440,6 +482,7 @@ def bin_signal(
     sizes:dict, # chromosome → length, bp
     uncovered:float|str=0.0, # what a base without a value counts as; "skip": means are over the bases that have one
     desc:str="", # for the progress bar
+    mask:dict|None=None, # from `read_mask`: bases that count as if they had no value
 ) -> Binned: # means in the order of `regions`
     "Exact bin means of one track over any regions. Raises: InputError if the signal is infinite somewhere."
     start, end, skip = regions.start.to_numpy(), regions.end.to_numpy(), uncovered == "skip"
@@ -450,7 +493,7 @@ def bin_signal(
     outside = _outside(regions.chrom, start, end, sizes)
     with progress(total=len(regions), desc=desc, unit="region") as bar:
         for chrom, lo, hi, rows in stretches(regions, getattr(source, "merge", True)):
-            x, has = _read_stretch(source, chrom, lo, hi, sizes[chrom], uncovered)
+            x, has = _read_stretch(source, chrom, lo, hi, sizes[chrom], uncovered, mask)
             for i in rows:
                 inside, at = slice(start[i] - lo, end[i] - lo), slice(offsets[i], offsets[i+1])
                 values[at], n = _means(x[inside], bins[i], has[inside] if skip else None)
@@ -461,7 +504,7 @@ def bin_signal(
         values, covered = values.reshape(len(regions), -1), covered.reshape(len(regions), -1) if skip else None
     return Binned(values, outside, offsets, covered)
 
-# %% ../nbs/02_signal.ipynb #9fbe2966
+# %% ../nbs/02_signal.ipynb #dc1029db
 def _outside(chroms, start, end, sizes):
     "Bases of each region beyond the ends of its chromosome."
     for c in chroms.unique():
@@ -469,19 +512,21 @@ def _outside(chroms, start, end, sizes):
     size = np.array([sizes[c] for c in chroms], np.int64)
     return (end - start - (np.minimum(end, size) - np.maximum(start, 0)).clip(0)).astype(np.int64)
 
-def _bases(source, chrom, start, end, fill):
-    "The signal of an interval in float64, `fill` where there is none."
-    if hasattr(source, "filled"): return source.filled(chrom, start, end, fill)
-    x = source.read(chrom, start, end).astype(float)
-    np.copyto(x, fill, where=np.isnan(x))
+def _bases(source, chrom, start, end, fill, mask=None):
+    "The signal of an interval in float64, `fill` where there is none or it is masked."
+    if hasattr(source, "filled"): x = source.filled(chrom, start, end, fill)
+    else:
+        x = source.read(chrom, start, end).astype(float)
+        np.copyto(x, fill, where=np.isnan(x))
+    for s, e in masked_in(mask, chrom, start, end): x[s - start:e - start] = fill
     return x
 
-def _read_stretch(source, chrom, lo, hi, size, uncovered):
+def _read_stretch(source, chrom, lo, hi, size, uncovered, mask=None):
     "The signal of each base in float64, without gaps, 0 outside; and which bases have a value, if that matters."
     first = min(max(lo, 0), hi)
     last = max(min(hi, size), first)
     beyond, skip = (first - lo, hi - last), uncovered == "skip"
-    x = _bases(source, chrom, int(first), int(last), np.nan if skip else uncovered) if last > first else np.zeros(0)
+    x = _bases(source, chrom, int(first), int(last), np.nan if skip else uncovered, mask) if last > first else np.zeros(0)
     has = np.pad((~np.isnan(x)).astype(float), beyond) if skip else None
     if skip: np.copyto(x, 0, where=np.isnan(x))
     return (np.pad(x, beyond) if any(beyond) else x), has
@@ -498,7 +543,7 @@ def _check_finite(values, offsets, source, regions):
     raise InputError(f"{getattr(source, 'path', 'signal')}: infinite values in {r.chrom}:{r.start}-{r.end}; "
                      "a track must be finite.")
 
-# %% ../nbs/02_signal.ipynb #f8980c46
+# %% ../nbs/02_signal.ipynb #be6ea09b
 def running_integral(
     source, # from `open_source`
     chrom:str, # which chromosome
@@ -506,11 +551,12 @@ def running_integral(
     uncovered:float|str=0.0, # as in `bin_signal`; with "skip" uncovered bases add nothing
     coverage:bool=False, # integrate 1 on covered bases instead of the signal
     chunk:int=1<<22, # bp read at a time
+    mask:dict|None=None, # as in `bin_signal`
 ): # (corners,) positions, int64; (corners,) integral from 0 to each, float64
     "The integral of a track along a chromosome, at the positions where the track changes."
     corners, values, last, fill = [], [], None, 0 if uncovered == "skip" else uncovered
     for lo in range(0, size, chunk):
-        x = _bases(source, chrom, lo, min(lo + chunk, size), np.nan if coverage else fill)
+        x = _bases(source, chrom, lo, min(lo + chunk, size), np.nan if coverage else fill, mask)
         if coverage: x = (~np.isnan(x)).astype(float)
         if np.isinf(x).any(): raise InputError(f"{source.path}: infinite values in {chrom}; a track must be finite.")
         at = np.flatnonzero(np.diff(x, prepend=np.nan if last is None else last))

@@ -6,7 +6,7 @@
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'READ_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'CONTACT_KEYS', 'Key', 'read_keys',
            'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #9af59a2d
+# %% ../nbs/07_study.ipynb #7d000bad
 import json, sys, tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +16,7 @@ from .core import InputError, Problems, atomic, file_digest, log, suggest
 from .contacts import CONTACT_FILES, KINDS_OF_CONTACT, ContactFile
 from .expression import FORMATS, TRANSFORMS, UNITS, detect_format, read_expression
 from .genome import ASSEMBLIES, DUPLICATES, TSS_RULES, annotated_genes, chrom_sizes, is_annotation, read_genes, some
-from .signal import KINDS, GeneTable, Reads, table_genes, table_marks
+from .signal import KINDS, GeneTable, Reads, read_mask, table_genes, table_marks
 from .splits import make_folds
 from .tracks import SCALES, Track
 
@@ -32,13 +32,15 @@ class Key:
     help:str # one line
     choices:tuple=() # the values it takes, if they are few
 
-# %% ../nbs/07_study.ipynb #73e81d8a
+# %% ../nbs/07_study.ipynb #a419ffbd
 REQUIRED = "required"
 KEYS = [
     Key("", "name", (str,), REQUIRED, '"my_study"', "a short name; it stands in every table of results"),
     Key("", "assembly", (str,), REQUIRED, '"hg19"', f"{', '.join(ASSEMBLIES)}, or any name if chrom_sizes is given"),
     Key("", "chrom_sizes", (str,), None, '"chrom.sizes"',
         "two columns, chromosome and length; not needed for a known assembly"),
+    Key("", "blacklist", (str,), None, '"hg19-blacklist.bed.gz"',
+        "a BED of places whose signal is no measurement; in every track they count as uncovered"),
     Key("", "out", (str,), "results", '"results"', "folder of the results"),
     Key("", "plugins", (list,), (), '["my_models.py"]', "Python files or modules that register models of your own"),
     Key("genes", "table", (str,), REQUIRED, '"genes.tsv"',
@@ -229,7 +231,7 @@ def _say_left_out(of, strange, n):
     if strange: log.info("[tables] %s: %s of %s genes are not in the gene table (%s); not read.",
                          cells, f"{len(strange):,}", f"{n_table:,}", some(strange))
 
-# %% ../nbs/07_study.ipynb #710dc794
+# %% ../nbs/07_study.ipynb #17104d9f
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -249,6 +251,8 @@ class Study:
     tables:dict=field(default_factory=dict) # cell → GeneTable, for cells that have one; its marks are in `tracks` too
     groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures; empty if there are none
     contacts:dict=field(default_factory=dict) # cell → ContactFile, for cells that have one
+    blacklist:str|None=None # a BED of places whose signal is no measurement
+    mask:dict|None=field(default=None, compare=False, repr=False) # what it says, as of `signal.read_mask`
 
     @property
     def cells(self): # names, in the order of the file
@@ -294,7 +298,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #34824c21
+# %% ../nbs/07_study.ipynb #599b0170
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -309,29 +313,15 @@ def parse_study(
     top = read_keys(raw, [k for k in KEYS if not k.table], "top level", problems, free=_TABLES)
     genes = _read_table(_of_annotation(raw, problems), "genes", "columns", here, problems)
     expression = _read_expression(raw, here, problems, genes["table"]) if "expression" in raw else {}
-    tracks, tables = _read_tracks(raw, "tracks", here, problems), _read_gene_tables(raw, here, problems)
-    for cell, (_, of_table) in tables.items():
-        for a in of_table:
-            if a in tracks.get(cell, {}): problems.add(f"[tracks.{cell}] {a}: it is in [tables.{cell}] too.")
-        tracks[cell] = tracks.get(cell, {}) | of_table
-    named = raw.get("tracks", {}) | {c: v for c, v in raw.get("tables", {}).items() if isinstance(v, dict)}
-    if not named: problems.add("[tracks.<cell>]: missing; give at least one cell with its assays.")
-    _check_cells(expression, named, problems)
-    sizes, models = {}, raw.get("models", {})
-    if top["assembly"]:
-        with problems.gather(): sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
-    for p in top["plugins"]:
-        if not isinstance(p, str): problems.add(f"top level plugins: {p!r} needs to be the name of a file or module.")
-    for name, options in models.items():
-        if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
-    profiles = _read_tracks(raw, "profiles", here, problems)
-    splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
-    return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
-                 tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)),
-                 {cell: t for cell, (t, _) in tables.items()}, _read_groups(raw, problems),
-                 _read_contacts(raw, here, problems))
+    tracks, tables = _read_cells(raw, here, problems)
+    _check_cells(expression, _named_cells(raw), problems)
+    sizes, blacklist, mask = _read_genome(top, here, problems)
+    return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression, tracks,
+                 _read_tracks(raw, "profiles", here, problems), _read_table(raw, "splits", None, here, problems),
+                 _read_models(raw, problems), _read_table(raw, "grid", None, here, problems), _read_plugins(top, problems),
+                 tables, _read_groups(raw, problems), _read_contacts(raw, here, problems), blacklist, mask)
 
-# %% ../nbs/07_study.ipynb #dec1a7ce
+# %% ../nbs/07_study.ipynb #7ba52e31
 _TABLES = ("genes", "expression", "tracks", "tables", "profiles", "splits", "models", "grid", "groups",
            "contacts")
 
@@ -343,6 +333,39 @@ def _read_toml(path):
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: not valid TOML: {e}.") from None
 
+def _find(folder, name, file, problems):
+    "The absolute path of a file that must exist."
+    if not isinstance(file, str): return None
+    if not (folder/file).exists(): problems.add(f"{name}: no file {folder/file}.")
+    return str(folder/file)
+
+def _named_cells(raw):
+    "cell → what stands in [tracks] and [tables] under its name."
+    return raw.get("tracks", {}) | {c: v for c, v in raw.get("tables", {}).items() if isinstance(v, dict)}
+
+# %% ../nbs/07_study.ipynb #b260af02
+def _read_genome(top, here, problems):
+    "Lengths of the chromosomes, the blacklist, and the places that it masks."
+    sizes, blacklist, mask = {}, here("blacklist", top["blacklist"]), None
+    if not top["assembly"]: return sizes, blacklist, mask
+    with problems.gather():
+        sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
+        if blacklist and Path(blacklist).is_file(): mask = read_mask(blacklist, sizes)
+    return sizes, blacklist, mask
+
+def _read_models(raw, problems):
+    "name → options, as written."
+    for name, options in raw.get("models", {}).items():
+        if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
+    return raw.get("models", {})
+
+def _read_plugins(top, problems):
+    "Names of files and modules."
+    for p in top["plugins"]:
+        if not isinstance(p, str): problems.add(f"top level plugins: {p!r} needs to be the name of a file or module.")
+    return tuple(p for p in top["plugins"] if isinstance(p, str))
+
+# %% ../nbs/07_study.ipynb #dd38bd58
 def _read_table(raw, table, names, here, problems, without=()):
     "The values of one table; its file is looked up, and its sub-table of names (if it has one) read."
     where, t = f"[{table}]", raw.get(table, {})
@@ -361,14 +384,9 @@ def _of_annotation(raw, problems):
             g = {n: v for n, v in g.items() if n != k}
     annotation = is_annotation(g.get("table", ""))
     for k in ("tss_base", "span_base", "columns") if annotation else ("tss", "biotypes", "ids"):
-        if k in g: problems.add(f"[genes] {k}: {'an annotation has none' if annotation else 'only of an annotation (.gtf, .gff3)'}; leave it out.")
+        why = "an annotation has none" if annotation else "only of an annotation (.gtf, .gff3)"
+        if k in g: problems.add(f"[genes] {k}: {why}; leave it out.")
     return raw | dict(genes=g | dict(tss_base=1) if annotation else g)
-
-def _find(folder, name, file, problems):
-    "The absolute path of a file that must exist."
-    if not isinstance(file, str): return None
-    if not (folder/file).exists(): problems.add(f"{name}: no file {folder/file}.")
-    return str(folder/file)
 
 def _names(table, key, where, problems):
     "A table of names to names."
@@ -403,7 +421,7 @@ def _read_expression(raw, here, problems, genes):
     elif not (t["lengths"] or form.length): problems.add("[expression] tpm: the lengths of the genes are not known; name a column or an annotation as lengths.")
     return t
 
-# %% ../nbs/07_study.ipynb #77420893
+# %% ../nbs/07_study.ipynb #191406e9
 def _read_tracks(raw, table, here, problems):
     "cell → assay → Track, from [tracks.<cell>] or [profiles.<cell>]."
     cells, found = raw.get(table, {}), {}
@@ -423,6 +441,7 @@ def _read_tracks(raw, table, here, problems):
                     found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path, reads=of_reads))
     return found
 
+# %% ../nbs/07_study.ipynb #d0c202c5
 _OF_READS = tuple(k.name for k in READ_KEYS)
 
 def _read_reads(v, where, here, problems):
@@ -438,6 +457,7 @@ def _read_reads(v, where, here, problems):
     except InputError as e: problems.add(f"{where} {e}")
     return False
 
+# %% ../nbs/07_study.ipynb #27e13ee8
 def _read_gene_tables(raw, here, problems):
     "cell → its GeneTable and its tracks, from [tables.<cell>]; plain keys of [tables] hold for all cells."
     raw, found, names = raw.get("tables", {}), {}, [k.name for k in TABLE_KEYS]
@@ -467,6 +487,16 @@ def _tracks_of_table(cell, where, scale, keys):
         raise InputError(f"{where} {bad[0]}: an assay's name may not contain + or /.")
     return table, {m: Track(cell, m, table.files[0], scale=scale, table=table) for m in marks}
 
+def _read_cells(raw, here, problems):
+    "cell → assay → Track, of its files and its table; cell → GeneTable."
+    tracks, tables = _read_tracks(raw, "tracks", here, problems), _read_gene_tables(raw, here, problems)
+    for cell, (_, of_table) in tables.items():
+        for a in of_table:
+            if a in tracks.get(cell, {}): problems.add(f"[tracks.{cell}] {a}: it is in [tables.{cell}] too.")
+        tracks[cell] = tracks.get(cell, {}) | of_table
+    if not _named_cells(raw): problems.add("[tracks.<cell>]: missing; give at least one cell with its assays.")
+    return tracks, {cell: t for cell, (t, _) in tables.items()}
+
 def _check_cells(expression, tracks, problems):
     "Each cell must have tracks, and expression if there is any."
     if not expression: return
@@ -475,10 +505,10 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #167d2f9c
+# %% ../nbs/07_study.ipynb #b7ace289
 def _read_groups(raw, problems):
     "group → cells, from [groups]."
-    known = raw.get("tracks", {}) | {c: t for c, t in raw.get("tables", {}).items() if isinstance(t, dict)}
+    known = _named_cells(raw)
     found, where = {}, {}
     for group, cells in raw.get("groups", {}).items():
         if not isinstance(cells, list) or not cells or not all(isinstance(c, str) for c in cells):
@@ -490,7 +520,7 @@ def _read_groups(raw, problems):
             else: where[c] = group; found.setdefault(group, []).append(c)
     return found
 
-# %% ../nbs/07_study.ipynb #76fd395e
+# %% ../nbs/07_study.ipynb #6289f417
 CONTACT_KEYS = [
     Key("contacts", "path", (str,), REQUIRED, '"H1.ibed.gz"', "pairs, a cooler, or a table of edges"),
     Key("contacts", "kind", (str,), None, '"ibed"', "format, if the name does not tell it", CONTACT_FILES),
@@ -511,7 +541,7 @@ CONTACT_KEYS = [
 
 def _read_contacts(raw, here, problems):
     "cell → ContactFile, from [contacts.<cell>]."
-    known = raw.get("tracks", {}) | {c: t for c, t in raw.get("tables", {}).items() if isinstance(t, dict)}
+    known = _named_cells(raw)
     found = {}
     for cell, v in raw.get("contacts", {}).items():
         where, before = f"[contacts.{cell}]", len(problems.found)

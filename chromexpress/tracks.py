@@ -136,7 +136,7 @@ def regions_of(
     if need.regions not in (others or {}): raise InputError(f"no regions named {need.regions!r} in this study.")
     return check_columns(others[need.regions], ["gene_id", "chrom", "start", "end"], need.regions)
 
-# %% ../nbs/03_tracks.ipynb #5d2ed4d8
+# %% ../nbs/03_tracks.ipynb #db5b20a2
 def fill(
     track:Track, # what to bin
     stores, # Needs, or INTEGRAL; those that are current are left alone
@@ -145,6 +145,7 @@ def fill(
     folder, # where the stores of this track go
     made_from:dict, # identity of what they are made from
     others:dict|None=None, # regions by name, for needs with regions of their own
+    mask:dict|None=None, # from `signal.read_mask`: places that count as uncovered; a table of genes and bins has no places
 ) -> list[str]: # the keys of the stores that were filled
     "Bin one track into all stores that are missing or stale. Raises: InputError for a source that is wrong."
     todo = [s for s in stores if not is_current(folder, s, made_from)]
@@ -155,8 +156,8 @@ def fill(
     used = list(dict.fromkeys(c for r in windows.values() for c in r.chrom)) or list(dict.fromkeys(genes.chrom))
     source = open_source(track.path, sizes, used, track.kind, track.row, track.reads)
     desc = f"{track.cell} {track.assay}"
-    if windows: _fill_windows(track, windows, source, sizes, folder, made_from, desc)
-    if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from)
+    if windows: _fill_windows(track, windows, source, sizes, folder, made_from, desc, mask)
+    if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from, mask)
     return [getattr(s, "key", s) for s in todo]
 
 # %% ../nbs/03_tracks.ipynb #d6b23695
@@ -176,12 +177,12 @@ def check_signal(
                          f"{track.assay} is {track.scale!r}; give the scale that these numbers have "
                          f"({', '.join(SCALES.index)}).")
 
-# %% ../nbs/03_tracks.ipynb #cfa72332
-def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
+# %% ../nbs/03_tracks.ipynb #d39d5e5a
+def _fill_windows(track, windows, source, sizes, folder, made_from, desc, mask):
     "Bin the windows of several stores in one pass, and write each with its sidecar."
     every = pd.concat(windows.values(), ignore_index=True)
     bins = np.concatenate([np.full(len(r), s.bin) for s, r in windows.items()])
-    b = bin_signal(source, every, bins, sizes, track.uncovered, desc)
+    b = bin_signal(source, every, bins, sizes, track.uncovered, desc, mask)
     check_signal(track, b.values, len(every))
     row = 0
     for s, r in windows.items():
@@ -216,15 +217,15 @@ def _largest(b):
     x = np.abs(np.nan_to_num(b.values.ravel()))
     return np.maximum.reduceat(x, b.offsets[:-1]) if len(x) else np.zeros(0)
 
-# %% ../nbs/03_tracks.ipynb #260d81a9
-def _fill_integral(track, chroms, source, sizes, folder, made_from):
+# %% ../nbs/03_tracks.ipynb #49e066b5
+def _fill_integral(track, chroms, source, sizes, folder, made_from, mask):
     "Write the running integrals of the chromosomes in use, and their sidecar."
     path, side = store_paths(folder, INTEGRAL)
     side.unlink(missing_ok=True)
     total = 0.
     for c in chroms:
         for what in ["signal"] + ["cover"]*(track.uncovered == "skip"):
-            at, sums = running_integral(source, c, sizes[c], track.uncovered, coverage=what == "cover")
+            at, sums = running_integral(source, c, sizes[c], track.uncovered, what == "cover", mask=mask)
             write_npy(path/f"{c}.{what}.at.npy", at); write_npy(path/f"{c}.{what}.sum.npy", sums)
             if what == "signal": total += np.abs(np.diff(sums)).sum()
     check_signal(track, np.array([total]) if track.scale != "fraction" else np.array([min(total, 1)]), len(chroms))

@@ -116,14 +116,15 @@ def genes_digest(
     table = study.genes[["gene_id", "chrom", "tss", "strand"]]
     return digest([table.to_csv(index=False), {c: study.sizes[c] for c in dict.fromkeys(table.chrom)}], 12)
 
-# %% ../nbs/23_units.ipynb #4f560375
+# %% ../nbs/23_units.ipynb #241b6b46
 def track_identity(
     study:Study, # whose genes and assembly
     track:Track, # one track
     cache:dict, # of file digests
 ) -> dict: # what its stores are made from
     "What the stores of a track are made from."
-    return _source_identity(track, cache) | dict(scale=track.scale, uncovered=track.uncovered, row=track.row,
+    hidden = dict(blacklist=file_digest(study.blacklist, cache)) if study.blacklist and track.table is None else {}
+    return _source_identity(track, cache) | hidden | dict(scale=track.scale, uncovered=track.uncovered, row=track.row,
                                                  assembly=study.assembly, genes=genes_digest(study),
                                                  code=code_version(*BIN_CODE, *_more_code(track)))
 
@@ -266,7 +267,7 @@ def check_targets(
         raise InputError(f"{study.path}: no [expression], which {', '.join(lack)} must have to learn from; add it, "
                          "or apply a finished run to these tracks with `chromexpress predict`.")
 
-# %% ../nbs/23_units.ipynb #687f891e
+# %% ../nbs/23_units.ipynb #4280a3b0
 def _check_ready(unit, units):
     "Raises: InputError if a unit that this one depends on is not current."
     waits = [i for i in unit.after if i in units and state(units[i]) != "current"]
@@ -278,7 +279,7 @@ def _bin(unit):
     study, track = unit.work.study, unit.work.track
     rows = study.out/"tracks"/f"genes-{unit.made_from['genes']}.csv"
     if not rows.exists(): write_csv(rows, study.genes)
-    fill(track, unit.work.stores, study.genes, study.sizes, unit.folder, _of_track(unit))
+    fill(track, unit.work.stores, study.genes, study.sizes, unit.folder, _of_track(unit), mask=study.mask)
 
 def do_unit(
     unit:Unit, # what to do: a binning or a run
