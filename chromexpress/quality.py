@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['QUARTILES', 'THIRDS', 'ALL', 'ACTIVE', 'BODY', 'FOLD', 'Z', 'OFF', 'GENES', 'EXPECTED', 'FEW', 'SWAP_GENES',
-           'SWAP_CHROMS', 'SWAP_Z', 'COLUMNS', 'window_of', 'read_track', 'empty', 'capped', 'expression_classes',
-           'is_one_of', 'tss_peak', 'peak_warnings', 'strand_warnings', 'silent_chromosomes', 'spearman', 'ranked',
-           'fit_of_cells', 'comparable', 'expression_fit', 'same_twice', 'measure_track', 'correlations',
-           'content_warnings', 'measure_study', 'quality_unit', 'check_quality']
+           'SWAP_CHROMS', 'SWAP_Z', 'COLUMNS', 'WARNING', 'SHARES', 'LOST', 'window_of', 'read_track', 'empty',
+           'capped', 'expression_classes', 'is_one_of', 'tss_peak', 'peak_warnings', 'strand_warnings',
+           'silent_chromosomes', 'spearman', 'ranked', 'fit_of_cells', 'comparable', 'expression_fit', 'same_twice',
+           'measure_track', 'correlations', 'content_warnings', 'masked_windows', 'masked_genes', 'measure_study',
+           'quality_unit', 'check_quality']
 
-# %% ../nbs/24_quality.ipynb #13a84b97
+# %% ../nbs/24_quality.ipynb #4dd07567
 import hashlib, re, time, warnings
 from itertools import combinations
 import numpy as np, pandas as pd
-from .core import digest, log, write_csv
+from .core import digest, file_digest, log, write_csv
 from .data import track_folder
+from .genome import some, tss_windows
+from .signal import masked_share
 from .study import Study
 from .tracks import INTEGRAL, Need, flip, read_windows, serves
 from .units import CHECKED, Unit, code_version, mark_done, state
@@ -247,8 +250,9 @@ def same_twice(
     for k, v in prints.items(): groups.setdefault(v, []).append(k)
     return [g for g in groups.values() if len(g) > 1]
 
-# %% ../nbs/24_quality.ipynb #d8685126
+# %% ../nbs/24_quality.ipynb #f4c7eca8
 COLUMNS = ["cell", "assay", "measure", "group", "at", "value", "n"]
+WARNING = ["check", "cell", "assay", "message"]
 
 def measure_track(
     study:Study, # whose genes
@@ -309,13 +313,43 @@ def content_warnings(
     return found + [("identical", g[0], [], f"the expression of {' and '.join(g)} is the same in every gene; is a column given twice?")
                     for g in same_twice(columns)]
 
-# %% ../nbs/24_quality.ipynb #70128c84
+# %% ../nbs/24_quality.ipynb #1d6a098b
+SHARES = {"none": 0., "up to 10 %": .1, "up to 50 %": .5, "more than half": 1.} # class of genes → the largest share that is masked
+LOST = .01                                                             # share of genes that may lose more than half
+
+def masked_windows(
+    study:Study, # with a blacklist
+    tracks, # binning units
+) -> pd.DataFrame: # gene_id, window (bp), share: masked bases over all of the window
+    "What the blacklist takes of each gene's window, for each width of windows that is stored."
+    stores = [s for u in tracks for s in u.work.stores if s != INTEGRAL and s.regions == "tss"]
+    widths = sorted({CHECKED.window, *(s.window for s in stores)})
+    share = [masked_share(study.mask, tss_windows(study.genes, w)) for w in widths]
+    return pd.concat([pd.DataFrame(dict(gene_id=study.genes.gene_id, window=w, share=s)) for w, s in zip(widths, share)])
+
+def masked_genes(
+    table:pd.DataFrame, # of `masked_windows`
+): # rows for the tidy table; warnings: check, cell, assays, message
+    "How many genes lose how much, and whether that is too many."
+    rows, found = [], []
+    for window, t in table.groupby("window"):
+        of = pd.cut(t.share, [-1, *SHARES.values()], labels=list(SHARES)).value_counts(normalize=True)
+        rows += [("all", "all", "masked_genes", k, window, of[k], len(t)) for k in SHARES]
+        if of["more than half"] <= LOST: continue
+        lost = t.gene_id[t.share > .5]
+        found.append(("masked", "", [], f"more than half of {window:,} bp around the TSS is blacklisted at {len(lost):,} of "
+                      f"{len(t):,} genes ({some(lost)}); is it the right list?"))
+    return rows, found
+
+# %% ../nbs/24_quality.ipynb #f927dd5a
 def measure_study(
     study:Study, # the study
     tracks, # binning units that are done
+    masked:pd.DataFrame|None=None, # of `masked_windows`, if there is a blacklist
 ): # tidy table of measures (COLUMNS); table of warnings: check, cell, assay, message
     "Look at all tracks of a study."
-    classes = {c: expression_classes(v) if not np.isnan(v := study.y(c)).all() else np.full(len(v), "") for c in study.cells}
+    y = {c: study.y(c) for c in study.cells}
+    classes = {c: np.full(len(v), "") if np.isnan(v).all() else expression_classes(v) for c, v in y.items()}
     rows, near, prints, seen = [], {}, {}, {}
     for u in tracks:
         key = u.work.track.cell, u.work.track.assay
@@ -324,13 +358,15 @@ def measure_study(
             continue
         rows, near[key], prints[key], seen[key] = rows + found[0], *found[1:]
     fit, swapped = expression_fit(study, near)
-    qc = pd.DataFrame(rows + correlations(near) + fit, columns=COLUMNS)
+    hidden, too_many = ([], []) if masked is None else masked_genes(masked)
+    qc = pd.DataFrame(rows + correlations(near) + fit + hidden, columns=COLUMNS)
     peaks = peak_warnings(qc)
     doubt = {cell for _, cell, *_ in peaks}                            # where the TSS is wrong, bodies are elsewhere too
-    found = content_warnings(study, seen, prints) + peaks + [w for w in strand_warnings(qc) if w[1] not in doubt] + swapped
-    return qc, pd.DataFrame([(k, c, "+".join(a), text) for k, c, a, text in found], columns=["check", "cell", "assay", "message"])
+    bodies = [w for w in strand_warnings(qc) if w[1] not in doubt]
+    found = content_warnings(study, seen, prints) + peaks + bodies + swapped + too_many
+    return qc, pd.DataFrame([(k, c, "+".join(a), text) for k, c, a, text in found], columns=WARNING)
 
-# %% ../nbs/24_quality.ipynb #81160174
+# %% ../nbs/24_quality.ipynb #5fc857da
 def quality_unit(
     study:Study, # the study
     units:dict, # id → unit, all of the study
@@ -340,21 +376,29 @@ def quality_unit(
     done = {i: u for i, u in tracks.items() if state(u) == "current"}
     made = dict(tracks={i: u.identity for i, u in done.items()}, code=code_version("chromexpress.quality"),
                 expression={c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells})
-    return Unit("quality", "quality", study.out, made, ("qc.csv", "qc_warnings.csv"), tuple(tracks), tuple(done.values()))
+    if study.blacklist: made["blacklist"] = file_digest(study.blacklist)
+    files = ("qc.csv", "qc_warnings.csv") + ("masked.csv",)*bool(study.blacklist)
+    return Unit("quality", "quality", study.out, made, files, tuple(tracks), tuple(done.values()))
 
 def check_quality(
     study:Study, # the study
     units:dict, # id → unit, all of the study
 ) -> pd.DataFrame: # warnings: check, cell, assay, message
-    "Look at a study's tracks, unless that was done; write `qc.csv` and `qc_warnings.csv`, and say each warning in the log."
-    unit, start = quality_unit(study, units), time.monotonic()
-    if state(unit) != "current" and unit.work:
-        qc, found = measure_study(study, unit.work)
-        unit.marker.unlink(missing_ok=True)
-        write_csv(study.out/"qc.csv", qc)
-        write_csv(study.out/"qc_warnings.csv", found)
-        mark_done(unit, time.monotonic() - start)
-        log.info(f"quality: {len(unit.work)} tracks looked at in {time.monotonic() - start:.1f} s.")
-        for w in found.itertuples(): log.warning(f"quality: {f'{w.cell} {w.assay}'.strip()}: {w.message}")
+    "Look at a study's tracks, unless that was done; write `qc.csv`, `qc_warnings.csv`, `masked.csv`; say each warning."
+    unit = quality_unit(study, units)
+    if state(unit) != "current" and unit.work: _look(study, unit)
     file = study.out/"qc_warnings.csv"
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else pd.DataFrame(columns=["check", "cell", "assay", "message"])
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else pd.DataFrame(columns=WARNING)
+
+def _look(study, unit):
+    "Do the unit of quality control."
+    start, masked = time.monotonic(), masked_windows(study, unit.work) if study.blacklist else None
+    qc, found = measure_study(study, unit.work, masked)
+    unit.marker.unlink(missing_ok=True)
+    write_csv(study.out/"qc.csv", qc)
+    write_csv(study.out/"qc_warnings.csv", found)
+    if masked is not None: write_csv(study.out/"masked.csv", masked)
+    else: (study.out/"masked.csv").unlink(missing_ok=True)
+    mark_done(unit, time.monotonic() - start)
+    log.info(f"quality: {len(unit.work)} tracks looked at in {time.monotonic() - start:.1f} s.")
+    for w in found.itertuples(): log.warning(f"quality: {f'{w.cell} {w.assay}'.strip() or 'blacklist'}: {w.message}")
