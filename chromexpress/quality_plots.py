@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from .plots import axes, panel, titles
 from .quality import QUARTILES, SHARES, THIRDS
 
-# %% ../nbs/42_quality_plots.ipynb #68ca28c2
+# %% ../nbs/42_quality_plots.ipynb #b8ae8616
 class_colors = ["#BDBDBD", "#7FB8DA", "#2F7FBF", "#08306B"] # from the lowest class of expression to the highest
 
 def class_legend(
@@ -32,7 +32,7 @@ def tss_profiles(
 ):
     "Mean signal around the TSS, by class of expression."
     cells, assays, end = list(dict.fromkeys(frame.cell)), list(dict.fromkeys(frame.assay)), frame["at"].max()
-    ax = axes(ax, 1.3 + .95*len(assays), 1.15 + .8*len(cells))
+    ax = axes(ax, 1.3 + max(.95*len(assays), 2), 1.15 + max(.8*len(cells), 1))
     several = frame.group.nunique() > 1
     color, handles = class_legend([g for g in dict.fromkeys(frame.group) if g != "all genes" or not several])
     for (cell, assay), d in frame.groupby(["cell", "assay"], sort=False):
@@ -191,7 +191,7 @@ def expression_fit_panel(
                 textcoords="offset points", ha="right", va="top", color="#555555", fontsize=7)
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #0d6fef37
+# %% ../nbs/42_quality_plots.ipynb #ab7b8644
 share_colors = dict(zip(SHARES, ["#E0E0E0", "#7FB8DA", "#2F7FBF", "#D55E00"]))
 
 @panel("masked-windows")
@@ -210,7 +210,7 @@ def masked_panel(
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="center left", bbox_to_anchor=(1, .5), title="blacklisted")
     touched = 100*(1 - r["none"].iloc[-1])
-    titles(ax, f"The blacklist touches {touched:.1f} % of genes' windows", f"n = {int(frame.n.max()):,} genes")
+    titles(ax, f"The blacklist touches {touched:.1f} % of windows of {r.index[-1]/1000:g} kb", f"n = {int(frame.n.max()):,} genes")
     return ax
 
 # %% ../nbs/42_quality_plots.ipynb #33fa8bbe

@@ -3,7 +3,8 @@ import gzip, os
 import numpy as np, pandas as pd, pyBigWig, pysam, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import ASSEMBLIES, chrom_sizes
-from chromexpress.signal import (BIGWIG_READERS, BGZF_END, BigWig, IndexedIntervals, Intervals, RegionArrays, bigwig_reader, bin_signal, has_index, integral_means, max_of_overlaps, open_source, read_intervals,
+from chromexpress.signal import (BIGWIG_READERS, BGZF_END, BigWig, IndexedIntervals, Intervals, RegionArrays, bigwig_reader, bin_signal, has_index,
+                                 integral_means, masked_in, masked_share, max_of_overlaps, open_source, read_intervals, read_mask,
                                  running_integral, source_kind, stretches)
 pytestmark = pytest.mark.usefixtures("hear")
 
@@ -285,6 +286,63 @@ def test_running_integral_by_hand(tmp_path):
     assert np.interp([0, 100, 250, 900, 1000], corners, bases).tolist() == [0, 0, 150, 150, 250]
     corners, integral = running_integral(s, "chr2", 300, 1.)                              # an uncovered base counts as 1
     assert np.interp([60, 300], corners, integral).tolist() == [180, 420]
+
+# a blacklist
+
+def write_mask(path): # 150–210, 240–260 (of two that overlap) and 995–1000 of chr1; all of chr2 to 30
+    path.write_text("track name=list\n1\t150\t210\thigh\n1\t240\t250\n1\t245\t260\n1\t995\t1000\n2\t0\t30\nUn\t0\t99\n")
+    return read_mask(path, SIZES)
+
+def test_a_mask_by_hand(tmp_path):
+    mask = write_mask(tmp_path/"list.bed")
+    assert {c: [x.tolist() for x in of] for c, of in mask.items()} == {"chr1": [[150, 240, 995], [210, 260, 1000]], "chr2": [[0], [30]]}
+    assert masked_in(mask, "chr1", 200, 245) == [(200, 210), (240, 245)] and masked_in(mask, "chr1", 210, 240) == []
+    assert masked_in(mask, "chr3", 0, 9) == masked_in(None, "chr1", 0, 900) == []
+    r = regions(("chr1", 100, 300), ("chr1", 150, 200), ("chr1", 300, 900), ("chr1", 990, 1090), ("chr2", -20, 40))
+    assert masked_share(mask, r).tolist() == [80/200, 1, 0, 5/100, 30/60]
+
+@pytest.mark.parametrize("kind", WRITE)
+def test_masked_bases_count_as_uncovered(kind, tmp_path):
+    path, options = WRITE[kind](tmp_path, TRACK)
+    s, mask = open_source(path, SIZES, list(SIZES), **options), write_mask(tmp_path/"list.bed")
+    find = lambda u: bins_of(s, "chr1", 100, 260, 40, uncovered=u, mask=mask)
+    np.testing.assert_allclose(find(0.).values, [[2, 10*2/40, 10*6/40, 20*1/40]], rtol=1e-7)
+    np.testing.assert_allclose(find(1.).values, [[2, (10*2 + 30*1)/40, (30*1 + 10*6)/40, (20*1 + 20*1)/40]], rtol=1e-7)
+    skip = find("skip")
+    assert skip.values.tolist() == [[2, 2, 6, 1]] and skip.covered.tolist() == [[40, 10, 10, 20]]
+    assert bins_of(s, "chr1", 100, 140, 40, mask=mask).values.tolist() == bins_of(s, "chr1", 100, 140, 40).values.tolist() == [[2]]
+
+@pytest.mark.parametrize("uncovered", [0., 1., "skip"])
+def test_a_masked_integral_is_direct_binning(uncovered, tmp_path):
+    s, mask = open_source(write_bigwig(tmp_path/"x.bw", TRACK), SIZES, list(SIZES)), write_mask(tmp_path/"list.bed")
+    direct = bin_signal(s, regions(("chr1", 100, 1000)), 30, SIZES, uncovered, mask=mask).values
+    signal = integral_means(*running_integral(s, "chr1", 1000, uncovered, chunk=64, mask=mask), [100], 30, 30)
+    if uncovered == "skip":
+        bases = integral_means(*running_integral(s, "chr1", 1000, "skip", coverage=True, chunk=64, mask=mask), [100], 30, 30)
+        with np.errstate(invalid="ignore"): signal = signal/bases
+    np.testing.assert_allclose(signal, direct, rtol=1e-6)
+
+# bins of any size, windows of a megabase
+
+def spread(n=60, size=3_000_000, seed=5): # steps all over three megabases
+    rng = np.random.default_rng(seed)
+    cuts = np.unique(rng.integers(0, size, 2*n))
+    return [("chr1", int(s), int(e), float(v)) for s, e, v in zip(cuts[::2], cuts[1::2], rng.integers(1, 99, n)/8)], {"chr1": size}
+
+@pytest.mark.parametrize("bin", [25, 100])
+@pytest.mark.parametrize("window", [10_000, 200_000, 1_000_000])
+def test_wide_windows_against_plain_means(window, bin, tmp_path):
+    "Binned as they are, and out of a running integral."
+    rows, sizes = spread()
+    x, s = np.nan_to_num(bases(rows, "chr1", sizes)), open_source(write_bigwig(tmp_path/"x.bw", rows, sizes), sizes, ["chr1"])
+    starts = np.array([0, 777_777, 1_234_567, 3_000_000 - window])
+    plain = np.stack([x[i:i + window].reshape(-1, bin).mean(1) for i in starts])
+    r = pd.DataFrame(dict(chrom="chr1", start=starts, end=starts + window))
+    assert plain.max() > 5
+    np.testing.assert_array_equal(bin_signal(s, r, bin, sizes).values, plain.astype(np.float32))
+    corners, integral = running_integral(s, "chr1", 3_000_000)
+    assert len(corners) <= 2*len(rows) + 2
+    np.testing.assert_allclose(integral_means(corners, integral, starts, bin, window//bin), plain, rtol=1e-6, atol=1e-5)
 
 def test_stretches():
     r = regions(("chr1", 150, 250), ("chr2", 0, 10), ("chr1", 100, 200), ("chr1", 250, 300), ("chr1", 400, 500))
