@@ -1,11 +1,12 @@
 """Binning: `signal.bin_signal`, reading with pybigtools or with pyBigWig, against `pyBigWig.values(numpy=True)` with the mean of each
 bin, against reading the values alone with either library, and against `pyBigWig.stats(exact=True)`.
 
-A bigWig of 11 million steps over 60 Mb, and one of 30 million over hg19 with gaps, are simulated once, in --folder.
+A bigWig of 11 million steps over 60 Mb, and one of 200 MB over hg19 with gaps, are simulated once, in --folder. Windows of the whole
+study are also set against reading the whole file once, and their memory is that of a process of its own.
 `stats` is timed on a few windows, and its time scaled to all. What is timed gives the same numbers: that is checked first.
 """
-from common import alternate, check, make_bigwig, parse, parser, report
-import tempfile, time
+from common import alternate, check, make_bigwig, parse, parser, report, resident
+import json, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np, pandas as pd, pyBigWig
 from chromexpress.genome import chrom_sizes
@@ -30,6 +31,24 @@ def read_only(path, windows):
     with pyBigWig.open(str(path)) as bw:
         for w in windows.itertuples(): bw.values(w.chrom, w.start, w.end, numpy=True)
 
+def read_once(path, windows, sizes, step=4_000_000):
+    "The whole file, from end to end."
+    with pyBigWig.open(str(path)) as bw:
+        for c, n in sizes.items():
+            for s in range(0, n, step): bw.values(c, s, min(s + step, n), numpy=True)
+
+def memory(path, n, sizes, reader):
+    "MiB above the imports that binning n windows takes, in a process of its own."
+    code = "import binning, sys; binning.measure_memory(*sys.argv[1:])"
+    r = subprocess.run([sys.executable, "-c", code, path, str(n), json.dumps(sizes), reader], capture_output=True, text=True, check=True,
+                       cwd=Path(__file__).parent)
+    return float(r.stdout)
+
+def measure_memory(path, n, sizes, reader):
+    level, sizes = resident("VmRSS"), json.loads(sizes)
+    ours(path, genome_wide(int(n), sizes, np.random.default_rng(1)), sizes, reader)
+    print(resident("VmHWM") - level)
+
 def stats(path, windows):
     "The mean of the covered bases, so only without gaps the same."
     with pyBigWig.open(str(path)) as bw:
@@ -51,7 +70,8 @@ def compare(name, path, windows, sizes, few, rounds, clock):
     a, b, c = [sides[k]() for k in ("bin_signal", "values_and_mean", "bin_signal_pyBigWig")]
     found = {f"{name}: windows": len(windows), f"{name}: equal to values and mean": check(np.array_equal(a, b), name),
              f"{name}: equal with pyBigWig": check(a.tobytes() == c.tobytes(), f"{name}, pyBigWig")}
-    if few:
+    if not few: sides["whole_file_once"] = lambda: read_once(path, windows, sizes)
+    else:
         some = windows.iloc[:few]
         found[f"{name}: equal to stats"] = check(np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0), f"{name}, stats")
         sides["stats"] = lambda: stats(path, some)
@@ -80,11 +100,13 @@ def main():
         path = Path(a.folder)/f"chromexpress-{name}{'-quick'*a.quick}-{a.megabases}.bigWig"
         return path if path.exists() else make_bigwig(path, *args, **kw)
     one = kept("60Mb", small, 180_000*a.megabases)
-    every = kept("hg19", wide, sum(wide.values())//100, gaps=.3)
+    every = kept("hg19-200MB", wide, sum(wide.values())//69, gaps=.3)
     random, apart = windows_at("chr1", rng.integers(0, size - WINDOW, a.windows)), windows_at("chr1", np.arange(0, size - WINDOW, WINDOW + 2000))
     figures = compare("random", one, random, small, a.few, a.rounds, clock)
     figures |= compare("apart", one, apart, small, min(a.few, len(apart)), a.rounds, clock)
     figures |= compare("whole study", every, genome_wide(a.study, wide, rng), wide, 0, a.rounds, clock)
+    figures["whole study: file, MB"] = every.stat().st_size/1e6
+    for r in ("pybigtools", "pyBigWig"): figures[f"whole study: memory with {r}, above imports, MiB"] = memory(every, a.study, wide, r)
     report(figures, a.json)
 
 

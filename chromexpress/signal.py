@@ -48,7 +48,7 @@ def bigwig_reader() -> str: # one of BIGWIG_READERS
                          "pip install 'chromexpress[fast]', or leave the variable out.")
     return found[0]
 
-# %% ../nbs/02_signal.ipynb #50cc5e49
+# %% ../nbs/02_signal.ipynb #645d93bc
 def _open_pybigwig(path):
     "Lengths of the chromosomes; the values of an interval."
     import pyBigWig
@@ -72,7 +72,7 @@ _OPEN = dict(pyBigWig=_open_pybigwig, pybigtools=_open_pybigtools)
 
 @contextmanager
 def _undamaged(message):
-    "Turn whatever a library of bigWigs raises into an InputError; one that is written in Rust panics outside of Exception."
+    "Turn whatever a library of bigWigs raises into an InputError; one in Rust panics outside of Exception."
     try: yield
     except BaseException as e:
         if not isinstance(e, Exception) and type(e).__name__ != "PanicException": raise
@@ -98,7 +98,7 @@ class BigWig:
     def read(self, chrom, start, end): # an interval inside the chromosome
         return self.filled(chrom, start, end, np.nan).astype(np.float32)
 
-# %% ../nbs/02_signal.ipynb #fe17d8ac
+# %% ../nbs/02_signal.ipynb #5f35ae91
 @contextmanager
 def readable(
     path, # the file that is read in the block
@@ -109,7 +109,7 @@ def readable(
         raise InputError(f"{path}: the gzip stream ends early or is damaged; copy or download it again.") from None
     except UnicodeDecodeError: raise InputError(f"{path}: not a text file.") from None
 
-BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000") # the last 28 bytes of what bgzip writes
+BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000") # closes what bgzip writes
 
 def is_bgzf(
     path, # a file
@@ -120,10 +120,10 @@ def is_bgzf(
         if first[:4] != BGZF_END[:4] or first[12:14] != b"BC": return False
         f.seek(-min(size, len(BGZF_END)), 2)
         if f.read() == BGZF_END: return True
-    raise InputError(f"{path}: the gzip stream ends early (the empty block is missing that closes what bgzip writes); "
+    raise InputError(f"{path}: the gzip stream ends early (the empty block that closes it is missing); "
                      "copy or download it again.")
 
-# %% ../nbs/02_signal.ipynb #048c551d
+# %% ../nbs/02_signal.ipynb #b08b0457
 def read_lines(
     path, # a text file, plain or .gz
 ) -> list: # number (1-based) and fields of each line that holds an interval
@@ -150,8 +150,8 @@ def read_intervals(
     bad = ~np.isfinite(frame[["start", "end", "value"]]).all(axis=1) | (frame.start < 0) | (frame.end <= frame.start)
     bad |= (frame.start % 1 > 0) | (frame.end % 1 > 0)
     if bad.any():
-        raise InputError(f"{path}, {unit} {frame.line[bad].iloc[0]}: needs 0 ≤ start < end in whole bases and a number "
-                         f"in column {value+1} ({bad.sum()} such {unit}s).")
+        raise InputError(f"{path}, {unit} {frame.line[bad].iloc[0]}: needs 0 ≤ start < end in whole bases and a "
+                         f"number in column {value+1} ({bad.sum()} such {unit}s).")
     return frame.astype(dict(start=np.int64, end=np.int64, value=np.float32))
 
 # %% ../nbs/02_signal.ipynb #8334ed95
@@ -168,8 +168,8 @@ def max_of_overlaps(
     keep = ~np.isnan(piece)
     return cuts[:-1][keep], cuts[1:][keep], piece[keep]
 
-# %% ../nbs/02_signal.ipynb #770e7486
-COLUMNS_OF = dict(bedgraph=(3, 4), narrowpeak=(6, 7), broadpeak=(6, 9)) # kind → column of the number, from 0; least columns
+# %% ../nbs/02_signal.ipynb #cffc591d
+COLUMNS_OF = dict(bedgraph=(3, 4), narrowpeak=(6, 7), broadpeak=(6, 9)) # kind → column of the number; least columns
 
 class Intervals:
     "A bedGraph or a list of peaks, held in memory. Raises: InputError for a wrong line, or overlaps in a bedGraph."
@@ -177,7 +177,8 @@ class Intervals:
     def __init__(self, path, # a text file, plain or .gz
                  kind:str="bedgraph"): # one of COLUMNS_OF; of peaks that overlap, the maximum counts
         self.path, self.kind, self.steps = Path(path), kind, {}
-        for chrom, r in read_intervals(path, *COLUMNS_OF[kind]).groupby("chrom"): self.steps[chrom] = self._steps(chrom, r)
+        for chrom, r in read_intervals(path, *COLUMNS_OF[kind]).groupby("chrom"):
+            self.steps[chrom] = self._steps(chrom, r)
         self.ends = {c: int(e[-1]) for c, (_, e, _) in self.steps.items()}
         self.names = {c: c for c in self.steps}
 
@@ -205,7 +206,7 @@ class Intervals:
         x[np.repeat(s - np.cumsum(n) + n, n) + np.arange(n.sum())] = np.repeat(v[k], n)
         return x
 
-# %% ../nbs/02_signal.ipynb #ede7c4ea
+# %% ../nbs/02_signal.ipynb #c02dcf73
 def has_index(
     path, # a text file
 ) -> bool: # whether a chromosome can be read by itself
@@ -215,6 +216,7 @@ def has_index(
     if index is None or index.stat().st_mtime < path.stat().st_mtime: return False
     return find_spec("pysam") is not None and is_bgzf(path)
 
+# %% ../nbs/02_signal.ipynb #3bfe6361
 class IndexedIntervals(Intervals):
     "A bedGraph or a list of peaks with an index, one chromosome of which is held in memory. Raises: InputError."
     reader = "tabix"
@@ -329,9 +331,10 @@ _WORDS = dict(duplicates=("keep", "drop", "position"), normalise=("none", "rpm",
               compare=("log2", "subtract"))
 _LOWEST = dict(extend=0, shift=-10**6, mapq=0, reads=1, seed=0, library_size=1, genome_size=1, control_library_size=1)
 
-# %% ../nbs/02_signal.ipynb #21827634
+# %% ../nbs/02_signal.ipynb #73d5243d
 KINDS = {"bigwig": (".bw", ".bigwig"), "bedgraph": (".bedgraph", ".bdg", ".bg"),
-         "narrowpeak": (".narrowpeak",), "broadpeak": (".broadpeak",), "npy": (), "bam": (".bam",), "tagalign": (".tagalign",), "bed": ()}
+         "narrowpeak": (".narrowpeak",), "broadpeak": (".broadpeak",), "npy": (), "bam": (".bam",),
+         "tagalign": (".tagalign",), "bed": ()}
 OF_READS = ("bam", "tagalign", "bed") # kinds that hold aligned reads
 
 def source_kind(
@@ -352,7 +355,7 @@ def source_kind(
     raise InputError(f"{path}: cannot tell the format from the name; "
                      f"end it in {', '.join(e for v in KINDS.values() for e in v)}, or give kind.")
 
-# %% ../nbs/02_signal.ipynb #09800a7e
+# %% ../nbs/02_signal.ipynb #da00aebe
 def fit_source(
     source, # anything with `header` (chromosome → length) or, without one, `ends` (chromosome → largest end)
     sizes:dict, # chromosome → length, bp
@@ -371,8 +374,9 @@ def fit_source(
 def _one_name_each(found, names, used, path):
     "Raises: InputError if a file has lines of one chromosome under two names."
     bare = lambda name: "M" if (n := str(name).removeprefix("chr")) == "MT" else n
-    twice = [(names[c], n) for c in dict.fromkeys(used) if c in names for n in found if n != names[c] and bare(n) == bare(c)]
-    if twice: raise InputError(f"{path}: {some(' and '.join(n) for n in twice)} are one chromosome; call it by one name.")
+    twice = [f"{names[c]} and {n}" for c in dict.fromkeys(used) if c in names
+             for n in found if n != names[c] and bare(n) == bare(c)]
+    if twice: raise InputError(f"{path}: {some(twice)} are one chromosome; call it by one name.")
 
 # %% ../nbs/02_signal.ipynb #9a3f73ff
 OPENERS = {} # kind → function(path, sizes, used, kind, reads) → source
@@ -399,12 +403,12 @@ def open_source(
     else: source = (IndexedIntervals if has_index(path) else Intervals)(path, kind)
     return fit_source(source, sizes, used, path)
 
-# %% ../nbs/02_signal.ipynb #722d7369
+# %% ../nbs/02_signal.ipynb #31adcbee
 def read_mask(
     path, # a BED, plain or .gz; its first three columns are read
     sizes:dict, # chromosome → length, bp
 ) -> dict: # chromosome → (start, end) of its intervals, disjoint and sorted
-    "The places that a list leaves out. Raises: InputError if it is empty, a line is wrong, or it is of another assembly."
+    "The places that a list leaves out. Raises: InputError if it is empty, wrong, or of another assembly."
     rows = read_intervals(path, 2, 3)
     names = check_ends(rows.groupby("chrom").end.max().to_dict(), sizes, list(sizes), str(path))
     mask = {}
@@ -504,7 +508,7 @@ def bin_signal(
         values, covered = values.reshape(len(regions), -1), covered.reshape(len(regions), -1) if skip else None
     return Binned(values, outside, offsets, covered)
 
-# %% ../nbs/02_signal.ipynb #dc1029db
+# %% ../nbs/02_signal.ipynb #06510970
 def _outside(chroms, start, end, sizes):
     "Bases of each region beyond the ends of its chromosome."
     for c in chroms.unique():
@@ -526,7 +530,8 @@ def _read_stretch(source, chrom, lo, hi, size, uncovered, mask=None):
     first = min(max(lo, 0), hi)
     last = max(min(hi, size), first)
     beyond, skip = (first - lo, hi - last), uncovered == "skip"
-    x = _bases(source, chrom, int(first), int(last), np.nan if skip else uncovered, mask) if last > first else np.zeros(0)
+    fill = np.nan if skip else uncovered
+    x = _bases(source, chrom, int(first), int(last), fill, mask) if last > first else np.zeros(0)
     has = np.pad((~np.isnan(x)).astype(float), beyond) if skip else None
     if skip: np.copyto(x, 0, where=np.isnan(x))
     return (np.pad(x, beyond) if any(beyond) else x), has

@@ -24,7 +24,7 @@ SCALES = pd.DataFrame(
      ("fraction", "skip", 0., 0., 1., "share of reads, as in methylation")],
     columns=["scale", "uncovered", "background", "low", "high", "for"]).set_index("scale")
 
-# %% ../nbs/03_tracks.ipynb #7a523f65
+# %% ../nbs/03_tracks.ipynb #3130a543
 @dataclass(frozen=True)
 class Track:
     "One assay in one cell: a file, and what its numbers mean. Raises: InputError for an unknown scale."
@@ -62,7 +62,8 @@ class Track:
     def treatment(self): # options of reads that change what the numbers mean; None if it is not made of reads
         if not self.reads: return None
         o = asdict(self.reads)
-        return {k: v for k, v in o.items() if k != "seed" and "size" not in k} | dict(control=o["control"] is not None)
+        kept = {k: v for k, v in o.items() if k != "seed" and "size" not in k}
+        return kept | dict(control=o["control"] is not None)
 
 # %% ../nbs/03_tracks.ipynb #ab77e75d
 @dataclass(frozen=True, order=True)
@@ -136,7 +137,7 @@ def regions_of(
     if need.regions not in (others or {}): raise InputError(f"no regions named {need.regions!r} in this study.")
     return check_columns(others[need.regions], ["gene_id", "chrom", "start", "end"], need.regions)
 
-# %% ../nbs/03_tracks.ipynb #db5b20a2
+# %% ../nbs/03_tracks.ipynb #8a6672af
 def fill(
     track:Track, # what to bin
     stores, # Needs, or INTEGRAL; those that are current are left alone
@@ -145,7 +146,7 @@ def fill(
     folder, # where the stores of this track go
     made_from:dict, # identity of what they are made from
     others:dict|None=None, # regions by name, for needs with regions of their own
-    mask:dict|None=None, # from `signal.read_mask`: places that count as uncovered; a table of genes and bins has no places
+    mask:dict|None=None, # from `signal.read_mask`: places that count as uncovered; a table of genes has none
 ) -> list[str]: # the keys of the stores that were filled
     "Bin one track into all stores that are missing or stale. Raises: InputError for a source that is wrong."
     todo = [s for s in stores if not is_current(folder, s, made_from)]
