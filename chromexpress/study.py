@@ -6,7 +6,7 @@
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'READ_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'CONTACT_KEYS', 'Key', 'read_keys',
            'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study']
 
-# %% ../nbs/07_study.ipynb #7d000bad
+# %% ../nbs/07_study.ipynb #05d4ba39
 import json, sys, tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,8 @@ import numpy as np, pandas as pd
 from .core import InputError, Problems, atomic, file_digest, log, suggest
 from .contacts import CONTACT_FILES, KINDS_OF_CONTACT, ContactFile
 from .expression import FORMATS, TRANSFORMS, UNITS, detect_format, read_expression
-from .genome import ASSEMBLIES, DUPLICATES, TSS_RULES, annotated_genes, chrom_sizes, is_annotation, read_genes, some
+from .genome import (ASSEMBLIES, DUPLICATES, TSS_RULES, annotated_genes, chrom_sizes, is_annotation,
+                                 read_genes, some)
 from .signal import KINDS, GeneTable, Reads, read_mask, table_genes, table_marks
 from .splits import make_folds
 from .tracks import SCALES, Track
@@ -32,7 +33,7 @@ class Key:
     help:str # one line
     choices:tuple=() # the values it takes, if they are few
 
-# %% ../nbs/07_study.ipynb #a419ffbd
+# %% ../nbs/07_study.ipynb #ff747774
 REQUIRED = "required"
 KEYS = [
     Key("", "name", (str,), REQUIRED, '"my_study"', "a short name; it stands in every table of results"),
@@ -56,12 +57,16 @@ KEYS = [
         "of an annotation: the start of the gene, or of its canonical or most 5' transcript", TSS_RULES),
     Key("genes", "biotypes", (list,), ("protein_coding",), '["protein_coding"]',
         'of an annotation: the genes to take; ["all"] takes any'),
-    Key("genes", "ids", (str,), "gene_id", '"gene_id"', "of an annotation: what to call a gene", ("gene_id", "symbol")),
+    Key("genes", "ids", (str,), "gene_id", '"gene_id"', "of an annotation: what to call a gene",
+        ("gene_id", "symbol")),
     Key("expression", "table", (str,), REQUIRED, '"rpkm.tsv"',
         "a table with a row for each gene and a column for each cell; without it, each cell names its files"),
-    Key("expression", "format", (str,), "auto", '"auto"', f"auto, or one of {', '.join(FORMATS)}", ("auto", *FORMATS)),
-    Key("expression", "id", (str,), None, '"gene_id"', "the column that holds the gene's id, if it is not the format's"),
-    Key("expression", "column", (str,), "", '"reverse"', "what to read from files of one sample (STAR, RSEM, salmon)"),
+    Key("expression", "format", (str,), "auto", '"auto"', f"auto, or one of {', '.join(FORMATS)}",
+        ("auto", *FORMATS)),
+    Key("expression", "id", (str,), None, '"gene_id"',
+        "the column that holds the gene's id, if it is not the format's"),
+    Key("expression", "column", (str,), "", '"reverse"',
+        "what to read from files of one sample (STAR, RSEM, salmon)"),
     Key("expression", "unit", (str,), None, '"RPKM"',
         "the unit, for labels; a unit that begins with log may be negative; by default the format's, else RPKM"),
     Key("expression", "tpm", (bool,), False, "false", "turn counts into TPM with the genes' lengths"),
@@ -168,7 +173,7 @@ def read_keys(
             problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #c76d708f
+# %% ../nbs/07_study.ipynb #615ac55b
 def study_genes(
     table:dict, # as of `Study.gene_table`
     sizes:dict, # chromosome → length in bp
@@ -181,7 +186,8 @@ def study_genes(
         return read_genes(table["table"], sizes, table["columns"], table["tss_base"], table["span_base"], **options)
     options |= {k: table[k] for k in own if k in table}
     code = file_digest(sys.modules[read_genes.__module__].__file__)
-    made_from = json.dumps(dict(source=file_digest(table["table"]), options=options, sizes=sizes, code=code), default=list)
+    made_from = dict(source=file_digest(table["table"]), options=options, sizes=sizes, code=code)
+    made_from = json.dumps(made_from, default=list)
     kept = Path(out or ".")/"gene_table.csv"
     if out and (genes := _kept_genes(kept, made_from)) is not None: return genes
     genes = annotated_genes(table["table"], sizes, **options)
@@ -195,7 +201,8 @@ def _kept_genes(file, made_from):
     try:
         with open(file, encoding="utf-8") as f:
             if f.readline() != f"# {made_from}\n": return None
-            genes = pd.read_csv(f, dtype={c: str for c in ("gene_id", "chrom", "strand", "symbol", "biotype", "transcript_id")}, keep_default_na=False)
+            text = "gene_id", "chrom", "strand", "symbol", "biotype", "transcript_id"
+            genes = pd.read_csv(f, dtype=dict.fromkeys(text, str), keep_default_na=False)
     except (OSError, ValueError): return None
     log.info("genes: %s, as they were made of the annotation before.", file)
     return genes
@@ -231,7 +238,7 @@ def _say_left_out(of, strange, n):
     if strange: log.info("[tables] %s: %s of %s genes are not in the gene table (%s); not read.",
                          cells, f"{len(strange):,}", f"{n_table:,}", some(strange))
 
-# %% ../nbs/07_study.ipynb #17104d9f
+# %% ../nbs/07_study.ipynb #93aeb33f
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -249,7 +256,7 @@ class Study:
     grid:dict # models, marks, folds, seeds
     plugins:tuple=() # Python files or modules to import before models are looked up
     tables:dict=field(default_factory=dict) # cell → GeneTable, for cells that have one; its marks are in `tracks` too
-    groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures; empty if there are none
+    groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures
     contacts:dict=field(default_factory=dict) # cell → ContactFile, for cells that have one
     blacklist:str|None=None # a BED of places whose signal is no measurement
     mask:dict|None=field(default=None, compare=False, repr=False) # what it says, as of `signal.read_mask`
@@ -298,7 +305,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #599b0170
+# %% ../nbs/07_study.ipynb #c055d83d
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -316,10 +323,11 @@ def parse_study(
     tracks, tables = _read_cells(raw, here, problems)
     _check_cells(expression, _named_cells(raw), problems)
     sizes, blacklist, mask = _read_genome(top, here, problems)
-    return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression, tracks,
-                 _read_tracks(raw, "profiles", here, problems), _read_table(raw, "splits", None, here, problems),
-                 _read_models(raw, problems), _read_table(raw, "grid", None, here, problems), _read_plugins(top, problems),
-                 tables, _read_groups(raw, problems), _read_contacts(raw, here, problems), blacklist, mask)
+    profiles = _read_tracks(raw, "profiles", here, problems)
+    splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
+    return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
+                 tracks, profiles, splits, _read_models(raw, problems), grid, _read_plugins(top, problems), tables,
+                 _read_groups(raw, problems), _read_contacts(raw, here, problems), blacklist, mask)
 
 # %% ../nbs/07_study.ipynb #7ba52e31
 _TABLES = ("genes", "expression", "tracks", "tables", "profiles", "splits", "models", "grid", "groups",
@@ -365,7 +373,7 @@ def _read_plugins(top, problems):
         if not isinstance(p, str): problems.add(f"top level plugins: {p!r} needs to be the name of a file or module.")
     return tuple(p for p in top["plugins"] if isinstance(p, str))
 
-# %% ../nbs/07_study.ipynb #dd38bd58
+# %% ../nbs/07_study.ipynb #97fb476c
 def _read_table(raw, table, names, here, problems, without=()):
     "The values of one table; its file is looked up, and its sub-table of names (if it has one) read."
     where, t = f"[{table}]", raw.get(table, {})
@@ -392,14 +400,16 @@ def _names(table, key, where, problems):
     "A table of names to names."
     names = table.get(key, {}) if isinstance(table, dict) else {}
     listed = lambda v: key == "cells" and isinstance(v, list) and len(v) > 0 and all(isinstance(o, str) for o in v)
-    wrong = [k for k, v in names.items() if not isinstance(v, str) and not listed(v)] if isinstance(names, dict) else [key]
-    for k in wrong: problems.add(f"{where} {k}: needs the name of a column{', or a list of replicates' * (key == 'cells')}.")
+    wrong = [key] if not isinstance(names, dict) else [
+        k for k, v in names.items() if not isinstance(v, str) and not listed(v)]
+    more = ", or a list of replicates" * (key == "cells")
+    for k in wrong: problems.add(f"{where} {k}: needs the name of a column{more}.")
     if key == "columns":
         for k in names:
             if k not in GENE_COLUMNS: problems.add(f"{where} {k}: no such key{suggest(k, GENE_COLUMNS)}")
     return {} if wrong else names
 
-# %% ../nbs/07_study.ipynb #9acc45dc
+# %% ../nbs/07_study.ipynb #b657f9c8
 def _read_expression(raw, here, problems, genes):
     "The values of [expression], as `read_expression` takes them."
     e = raw["expression"]
@@ -408,17 +418,21 @@ def _read_expression(raw, here, problems, genes):
     t["path"] = None if files else t.pop("table")
     if files:
         where = "without a table, each cell names its file or files"
-        t["cells"] = {c: [here(f"[expression.cells] {c} ({where})", f) for f in ([v] if isinstance(v, str) else v)] for c, v in t["cells"].items()}
+        t["cells"] = {c: [here(f"[expression.cells] {c} ({where})", f) for f in ([v] if isinstance(v, str) else v)]
+                      for c, v in t["cells"].items()}
     first = t["path"] or next((f for v in t["cells"].values() if files for f in v), "")
     if t["format"] == "auto" and first and Path(first).is_file(): t["format"] = detect_format(first)
     form = FORMATS[t["format"] if t["format"] in FORMATS else "table"]
     t["id"] = t["id"] or ""
     t["unit"] = t["unit"] or UNITS.get(t["column"] or form.column, form.unit)
     if not t["tpm"]: return t
-    if t["unit"] != "counts": problems.add(f"[expression] tpm: the unit is {t['unit']!r}; only counts can be turned into TPM.")
+    if t["unit"] != "counts":
+        problems.add(f"[expression] tpm: the unit is {t['unit']!r}; only counts can be turned into TPM.")
     t["unit"], t["lengths"] = "TPM", t["lengths"] or ("" if form.length or not is_annotation(genes or "") else genes)
     if is_annotation(t["lengths"]): t["lengths"] = here("[expression] lengths", t["lengths"])
-    elif not (t["lengths"] or form.length): problems.add("[expression] tpm: the lengths of the genes are not known; name a column or an annotation as lengths.")
+    elif not (t["lengths"] or form.length):
+        problems.add("[expression] tpm: the lengths of the genes are not known; name a column or an annotation as "
+                     "lengths.")
     return t
 
 # %% ../nbs/07_study.ipynb #191406e9
@@ -505,7 +519,7 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #b7ace289
+# %% ../nbs/07_study.ipynb #7c7cea64
 def _read_groups(raw, problems):
     "group → cells, from [groups]."
     known = _named_cells(raw)
@@ -516,25 +530,30 @@ def _read_groups(raw, problems):
             continue
         for c in cells:
             if c not in known: problems.add(f"[groups] {group}: there is no [tracks.{c}]{suggest(c, known)}")
-            elif c in where: problems.add(f"[groups] {group}: {c} is listed in {where[c]!r} already; a cell has one group.")
+            elif c in where:
+                problems.add(f"[groups] {group}: {c} is listed in {where[c]!r} already; a cell has one group.")
             else: where[c] = group; found.setdefault(group, []).append(c)
     return found
 
-# %% ../nbs/07_study.ipynb #6289f417
+# %% ../nbs/07_study.ipynb #80ece561
 CONTACT_KEYS = [
     Key("contacts", "path", (str,), REQUIRED, '"H1.ibed.gz"', "pairs, a cooler, or a table of edges"),
     Key("contacts", "kind", (str,), None, '"ibed"', "format, if the name does not tell it", CONTACT_FILES),
     Key("contacts", "k", (int,), 8, "8", "partners of a gene, at most"),
-    Key("contacts", "threshold", (int, float), None, "1.5", "scores must be above it; by default 1.5, or 0 for a cooler"),
+    Key("contacts", "threshold", (int, float), None, "1.5",
+        "scores must be above it; by default 1.5, or 0 for a cooler"),
     Key("contacts", "longest", (int,), 40_000, "40000", "bp; longer fragments are left out"),
     Key("contacts", "nearest", (int,), None, "0", "bp from the TSS; by default 0, or 20000 for a cooler"),
     Key("contacts", "farthest", (int,), None, "1000000", "bp from the TSS; by default any, or 1000000 for a cooler"),
     Key("contacts", "around", (int,), 0, "0", "bp; a fragment of a pair this near to the TSS is its promoter's"),
     Key("contacts", "trans", (bool,), False, "false", "keep partners on other chromosomes"),
-    Key("contacts", "base", (int,), None, "1", "what a list of pairs calls a first base; 0 for BEDPE, else 1", (0, 1)),
-    Key("contacts", "columns", (dict,), None, '{frag1 = "bait", frag2 = "other", score = "freq"}', "names in a table of pairs"),
+    Key("contacts", "base", (int,), None, "1", "what a list of pairs calls a first base; 0 for BEDPE, else 1",
+        (0, 1)),
+    Key("contacts", "columns", (dict,), None, '{frag1 = "bait", frag2 = "other", score = "freq"}',
+        "names in a table of pairs"),
     Key("contacts", "resolution", (int,), None, "5000", "bp, of a cooler"),
-    Key("contacts", "values", (str,), "oe", '"oe"', "of a cooler: observed over expected, or others", KINDS_OF_CONTACT),
+    Key("contacts", "values", (str,), "oe", '"oe"', "of a cooler: observed over expected, or others",
+        KINDS_OF_CONTACT),
     Key("contacts", "balance", (str,), "weight", '"weight"', "of a cooler: the column of weights"),
     Key("contacts", "divide", (bool,), None, "false", "of a cooler: true if its weights divide, as Juicer's do"),
 ]
@@ -552,7 +571,7 @@ def _read_contacts(raw, here, problems):
             with problems.gather(): found[cell] = ContactFile(cell, **t)
     return found
 
-# %% ../nbs/07_study.ipynb #392db3d3
+# %% ../nbs/07_study.ipynb #9e8b79ff
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
@@ -576,7 +595,7 @@ _OWN_NAMES = {                                                   # the tables wh
 [expression.cells]                 # cell = column of the table
 cellA = "cellA"                    # or a list of columns: replicates, whose mean is taken
 
-[tracks.cellA]                     # assay = file: bigWig, bedGraph, narrowPeak, reads, or a folder of arrays
+[tracks.cellA]                     # assay = file: bigWig, bedGraph, narrowPeak, broadPeak, reads, or a folder of arrays
 H3K4me3 = "H3K4me3.bigWig"
 # DNAm = {path = "meth.bigWig", scale = "fraction"} # scale: linear, ratio, log or fraction; also kind, uncovered, row
 # H3K27ac = {path = "H3K27ac.bam", extend = 200, normalise = "rpm", control = "input.bam"} # reads; also:
