@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from .plots import axes, panel, titles
 from .quality import QUARTILES, SHARES, THIRDS
 
-# %% ../nbs/42_quality_plots.ipynb #b8ae8616
+# %% ../nbs/42_quality_plots.ipynb #ce2ffdc7
 class_colors = ["#BDBDBD", "#7FB8DA", "#2F7FBF", "#08306B"] # from the lowest class of expression to the highest
 
 def class_legend(
@@ -24,6 +24,17 @@ def class_legend(
     color = {g: class_colors[place[g]] if g in place else "#333333" for g in groups}
     label = {c: " or ".join(g for g in color if color[g] == c) for c in color.values()}
     return color, [Line2D([], [], color=c, lw=1.6, label=label[c]) for c in [*class_colors, "#333333"] if c in label]
+
+# %% ../nbs/42_quality_plots.ipynb #ebfa7919
+def _box(ax, left, base, lines, color, end):
+    "One box of profiles, with the height that its top stands for."
+    low, high = min(0, *[g.value.min() for _, g in lines]), max(g.value.max() for _, g in lines)
+    ax.add_patch(plt.Rectangle((left + .06, base + .08), .88, .84, fill=False, edgecolor="#CCCCCC", linewidth=.5))
+    ax.plot([left + .5]*2, [base + .08, base + .92], color="#CCCCCC", lw=.5, ls=(0, (3, 2)))
+    for name, g in lines:
+        y = base + .08 + .68*(g.value - low)/((high - low) or 1)
+        ax.plot(left + .5 + .44*g["at"]/end, y, lw=1, color=color.get(name, "#333333"))
+    ax.annotate(f"{high:.3g}", (left + .08, base + .9), va="top", fontsize=6, color="#555555")
 
 @panel("tss-profiles")
 def tss_profiles(
@@ -36,28 +47,25 @@ def tss_profiles(
     several = frame.group.nunique() > 1
     color, handles = class_legend([g for g in dict.fromkeys(frame.group) if g != "all genes" or not several])
     for (cell, assay), d in frame.groupby(["cell", "assay"], sort=False):
-        left, base = assays.index(assay), len(cells) - 1 - cells.index(cell)
-        lines = [g for g in d.groupby("group", sort=False) if g[0] in color] if d.group.nunique() > 1 else [("all genes", d)]
-        low, high = min(0, *[g.value.min() for _, g in lines]), max(g.value.max() for _, g in lines)
-        ax.add_patch(plt.Rectangle((left + .06, base + .08), .88, .84, fill=False, edgecolor="#CCCCCC", linewidth=.5))
-        ax.plot([left + .5]*2, [base + .08, base + .92], color="#CCCCCC", lw=.5, ls=(0, (3, 2)))
-        for name, g in lines:
-            ax.plot(left + .5 + .44*g["at"]/end, base + .08 + .68*(g.value - low)/((high - low) or 1), lw=1, color=color.get(name, "#333333"))
-        ax.annotate(f"{high:.3g}", (left + .08, base + .9), va="top", fontsize=6, color="#555555")
+        by_class = [g for g in d.groupby("group", sort=False) if g[0] in color]
+        lines = by_class if d.group.nunique() > 1 else [("all genes", d)]
+        _box(ax, assays.index(assay), len(cells) - 1 - cells.index(cell), lines, color, end)
     for i, a in enumerate(assays): ax.annotate(a, (i + .5, len(cells) + .02), ha="center", va="bottom", fontsize=8)
     kb = np.ceil(end/1000)
-    ax.set(xlim=(0, len(assays)), ylim=(0, len(cells) + .22), yticks=np.arange(len(cells)) + .5, yticklabels=cells[::-1],
-           xticks=[i + .5 + d for i in range(len(assays)) for d in (-.4, 0, .4)], xticklabels=[f"−{kb:g}", "0", f"{kb:g}"]*len(assays),
+    ax.set(xlim=(0, len(assays)), ylim=(0, len(cells) + .22), yticks=np.arange(len(cells)) + .5,
+           yticklabels=cells[::-1], xticks=[i + .5 + d for i in range(len(assays)) for d in (-.4, 0, .4)],
+           xticklabels=[f"−{kb:g}", "0", f"{kb:g}"]*len(assays),
            xlabel="kb from the TSS, 5' to 3'; each box from 0 to the mean signal written in it")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     ax.tick_params(axis="x", labelsize=6)
     ax.legend(handles=handles, loc="center left", bbox_to_anchor=(1, .5), title="expression" if several else None)
     n = frame[frame.group == "all genes"].n
-    titles(ax, "Signal around the TSS", f"n = {int(n.max() if len(n) else frame.n.max()):,} genes, extremes capped at the 99th percentile")
+    n = int(n.max() if len(n) else frame.n.max())
+    titles(ax, "Signal around the TSS", f"n = {n:,} genes, extremes capped at the 99th percentile")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #1cf02da0
+# %% ../nbs/42_quality_plots.ipynb #bc7f87c0
 def matrix(
     ax, # matplotlib Axes
     table:pd.DataFrame, # of numbers; NaN is left blank
@@ -66,8 +74,9 @@ def matrix(
     rotation:float=90, # of the names of columns
 ): # what a colour bar is of
     "Draw a table in colours, the first row on top."
-    mesh = ax.pcolormesh(np.ma.masked_invalid(table), cmap=cmap, vmin=-limit, vmax=limit, edgecolor="white", linewidth=.6)
-    ax.set(xticks=np.arange(table.shape[1]) + .5, yticks=np.arange(table.shape[0]) + .5, yticklabels=list(table.index))
+    known, (rows, columns) = np.ma.masked_invalid(table), table.shape
+    mesh = ax.pcolormesh(known, cmap=cmap, vmin=-limit, vmax=limit, edgecolor="white", linewidth=.6)
+    ax.set(xticks=np.arange(columns) + .5, yticks=np.arange(rows) + .5, yticklabels=list(table.index))
     ax.set_xticklabels(table.columns, rotation=rotation)
     ax.invert_yaxis()
     ax.tick_params(length=0)
@@ -85,7 +94,7 @@ def color_bar(
     bar.outline.set_visible(False)
     return bar
 
-# %% ../nbs/42_quality_plots.ipynb #fa50b197
+# %% ../nbs/42_quality_plots.ipynb #8a6f6809
 def track_names(
     frame:pd.DataFrame, # with cell and assay
 ) -> pd.Series: # one name a row
@@ -99,10 +108,12 @@ def track_correlation(
 ):
     "Spearman's correlation of tracks over genes."
     inner, a = frame.measure == "correlation", track_names(frame)
-    b = track_names(frame.assign(cell=frame.cell.where(inner, frame.group), assay=frame.group.where(inner, frame.assay)))
+    b = track_names(frame.assign(cell=frame.cell.where(inner, frame.group),
+                                 assay=frame.group.where(inner, frame.assay)))
     known = pd.concat([pd.DataFrame(dict(cell=frame.cell, name=a)),
                        pd.DataFrame(dict(cell=frame.cell.where(inner, frame.group), name=b))]).drop_duplicates()
-    order = known.assign(at=known.cell.map(list(dict.fromkeys(known.cell)).index)).sort_values("at", kind="stable").name.tolist()
+    place = known.cell.map(list(dict.fromkeys(known.cell)).index)
+    order = known.assign(at=place).sort_values("at", kind="stable").name.tolist()
     r = pd.DataFrame(np.nan, order, order)
     for i, j, v in zip(a, b, frame.value): r.loc[i, j] = r.loc[j, i] = v
     size = min(.33*len(order), 12)
@@ -119,7 +130,7 @@ def track_correlation(
     titles(ax, "Correlation of tracks", f"mean signal within 1 kb of the TSS, n = {int(frame.n.max()):,} genes")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #2e323f7d
+# %% ../nbs/42_quality_plots.ipynb #25901e9f
 @panel("chromosome-signal")
 def chromosome_signal(
     frame:pd.DataFrame, # rows of qc.csv whose measure is "chromosome_signal"
@@ -141,10 +152,11 @@ def chromosome_signal(
     bar.ax.set_yticklabels(["≤ ¼", "½", "1", "2", "≥ 4"])
     none = int((r == 0).sum().sum())
     titles(ax, f"{none} chromosome{'s' * (none != 1)} without signal, over all tracks" if none
-           else "Every track has signal on every chromosome", f"windows around the TSS, n = {n.min():,} to {n.max():,} genes a chromosome")
+           else "Every track has signal on every chromosome",
+           f"windows around the TSS, n = {n.min():,} to {n.max():,} genes a chromosome")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #ac3c1e13
+# %% ../nbs/42_quality_plots.ipynb #3bf5abb1
 @panel("empty-windows")
 def empty_windows(
     frame:pd.DataFrame, # rows of qc.csv whose measure is "empty_genes" or "empty_bins"
@@ -160,7 +172,8 @@ def empty_windows(
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="center left", bbox_to_anchor=(1, .5))
     most = r.empty_genes.idxmax()
-    titles(ax, f"{most} is empty at {100*r.empty_genes[most]:.0f} % of genes" if r.empty_genes[most] > 0 else "No gene's window is empty",
+    titles(ax, f"{most} is empty at {100*r.empty_genes[most]:.0f} % of genes" if r.empty_genes[most] > 0
+           else "No gene's window is empty",
            f"windows around the TSS, n = {int(frame.n.max()):,} genes")
     return ax
 
@@ -191,7 +204,7 @@ def expression_fit_panel(
                 textcoords="offset points", ha="right", va="top", color="#555555", fontsize=7)
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #ab7b8644
+# %% ../nbs/42_quality_plots.ipynb #09d12bb7
 share_colors = dict(zip(SHARES, ["#E0E0E0", "#7FB8DA", "#2F7FBF", "#D55E00"]))
 
 @panel("masked-windows")
@@ -210,7 +223,8 @@ def masked_panel(
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="center left", bbox_to_anchor=(1, .5), title="blacklisted")
     touched = 100*(1 - r["none"].iloc[-1])
-    titles(ax, f"The blacklist touches {touched:.1f} % of windows of {r.index[-1]/1000:g} kb", f"n = {int(frame.n.max()):,} genes")
+    titles(ax, f"The blacklist touches {touched:.1f} % of windows of {r.index[-1]/1000:g} kb",
+           f"n = {int(frame.n.max()):,} genes")
     return ax
 
 # %% ../nbs/42_quality_plots.ipynb #33fa8bbe
