@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['QUARTILES', 'THIRDS', 'ALL', 'ACTIVE', 'BODY', 'FOLD', 'Z', 'OFF', 'GENES', 'EXPECTED', 'FEW', 'SWAP_GENES',
-           'SWAP_CHROMS', 'SWAP_Z', 'COLUMNS', 'window_of', 'read_track', 'empty', 'capped', 'expression_classes',
-           'is_one_of', 'tss_peak', 'peak_warnings', 'strand_warnings', 'silent_chromosomes', 'spearman', 'ranked',
-           'fit_of_cells', 'comparable', 'expression_fit', 'same_twice', 'measure_track', 'correlations',
-           'content_warnings', 'measure_study', 'quality_unit', 'check_quality']
+           'SWAP_CHROMS', 'SWAP_Z', 'COLUMNS', 'WARNING', 'SHARES', 'LOST', 'window_of', 'read_track', 'empty',
+           'capped', 'expression_classes', 'is_one_of', 'tss_peak', 'peak_warnings', 'strand_warnings',
+           'silent_chromosomes', 'spearman', 'ranked', 'fit_of_cells', 'comparable', 'expression_fit', 'same_twice',
+           'measure_track', 'correlations', 'content_warnings', 'masked_windows', 'masked_genes', 'measure_study',
+           'quality_unit', 'check_quality']
 
-# %% ../nbs/24_quality.ipynb #13a84b97
+# %% ../nbs/24_quality.ipynb #4dd07567
 import hashlib, re, time, warnings
 from itertools import combinations
 import numpy as np, pandas as pd
-from .core import digest, log, write_csv
+from .core import digest, file_digest, log, write_csv
 from .data import track_folder
+from .genome import some, tss_windows
+from .signal import masked_share
 from .study import Study
 from .tracks import INTEGRAL, Need, flip, read_windows, serves
 from .units import CHECKED, Unit, code_version, mark_done, state
@@ -86,7 +89,7 @@ def is_one_of(
     plain = lambda s: re.sub(r"[^a-z0-9]", "", s.lower()).replace("h2afz", "h2az")
     return any(plain(assay).startswith(plain(k)) for k in kinds)
 
-# %% ../nbs/24_quality.ipynb #a8f1c788
+# %% ../nbs/24_quality.ipynb #d1ed6141
 def tss_peak(
     x, # (genes, bins) signal from 5' to 3', capped
     at, # (bins,) positions, bp
@@ -95,7 +98,8 @@ def tss_peak(
     "The peak at the TSS."
     profile = np.nanmean(x, 0, dtype=float)
     def over(a, b):
-        with np.errstate(divide="ignore", invalid="ignore"): return np.exp(a - b) if scale == "log" else np.divide(a, b)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.exp(a - b) if scale == "log" else np.divide(a, b)
     found = dict(downstream_fold=over(profile[at > 0].mean(), profile[at < 0].mean()))
     if at[-1] < 2_900: return found
     near, far = np.abs(at) < 1_000, np.abs(at) > np.ceil(at[-1]/1_000)*1_000 - 1_000
@@ -106,8 +110,8 @@ def tss_peak(
     return dict(tss_fold=over(profile[near].mean(), profile[far].mean()), tss_z=z,
                 tss_position=excess @ at/excess.sum() if excess.sum() > 0 else np.nan) | found
 
-# %% ../nbs/24_quality.ipynb #05a6f2f0
-FOLD, Z, OFF, GENES = 1.5, 3, 750, 100                             # the least fold and z, the largest distance (bp), the fewest genes
+# %% ../nbs/24_quality.ipynb #5460f991
+FOLD, Z, OFF, GENES = 1.5, 3, 750, 100   # the least fold and z, the largest distance (bp), the fewest genes
 
 def _listed(values, unit=""):
     "Assays and their numbers, for a sentence."
@@ -118,38 +122,56 @@ def peak_warnings(
 ) -> list: # of check, cell, assays, message: one for each cell and kind of fault
     "Assays of active promoters without a peak at the TSS, or with a peak elsewhere."
     t = qc[qc.measure.isin(["tss_fold", "tss_z", "tss_position"]) & qc.assay.map(lambda a: is_one_of(a, ACTIVE))]
-    t = t[t.n >= GENES].pivot_table(index=["cell", "assay"], columns=["measure", "group"], values="value", sort=False, dropna=False)
+    t = t[t.n >= GENES].pivot_table(index=["cell", "assay"], columns=["measure", "group"], values="value", sort=False,
+                                    dropna=False)
     found = []
     for cell, d in t.droplevel("cell").groupby(t.index.get_level_values("cell"), sort=False):
         get = lambda m, g: d[m, g] if (m, g) in d else pd.Series(np.nan, d.index)
         flat = {g: (get("tss_fold", g) < FOLD) | (get("tss_z", g) < Z) for g in (ALL, "+", "-")}
         one = (flat["+"] ^ flat["-"]) & get("tss_fold", "+").notna() & get("tss_fold", "-").notna()
-        for strand, other in ("+-", "-+"):
-            bad = get("tss_fold", strand)[one & flat[strand]]
-            if len(bad): found.append(("strand", cell, bad.index, f"no peak at the TSS on the {strand} strand ({_listed(bad)} times "
-                f"the flanks), but one on the {other} strand; is the TSS of these genes the other end of the gene?"))
+        found += _on_one_strand(cell, get, flat, one)
         bad = get("tss_fold", ALL)[flat[ALL] & ~one]
-        if len(bad): found.append(("peak", cell, bad.index, f"no peak at the TSS ({_listed(bad)} times the flanks); is it another "
-            "assembly, the wrong column for the TSS, or a gene's start where its TSS is meant?"))
-        place = {g: get("tss_position", g).where(~flat[g]) for g in "+-"}
-        off = get("tss_position", ALL)[((place["+"].abs() > OFF) | (place["-"].abs() > OFF)) & ~one & ~flat[ALL]]
-        if len(off):
-            both = ", ".join(f"{g} strand: {_listed(place[g][off.index].dropna(), ' bp')}" for g in "+-" if place[g][off.index].notna().any())
-            found.append(("shift", cell, off.index, f"the peak is off the TSS ({both}); are positions shifted, or of the start codon?"))
+        if len(bad):
+            found.append(("peak", cell, bad.index, f"no peak at the TSS ({_listed(bad)} times the flanks); is it "
+                          "another assembly, the wrong column for the TSS, or a gene's start where a TSS is meant?"))
+        found += _off_the_tss(cell, get, flat, one)
     return found
 
-# %% ../nbs/24_quality.ipynb #54f2b57e
+def _on_one_strand(cell, get, flat, one):
+    "Assays with a peak at the TSSs of one strand alone."
+    found = []
+    for strand, other in ("+-", "-+"):
+        bad = get("tss_fold", strand)[one & flat[strand]]
+        if len(bad):
+            found.append(("strand", cell, bad.index, f"no peak at the TSS on the {strand} strand ({_listed(bad)} "
+                          f"times the flanks), but one on the {other} strand; is the TSS of these genes the other "
+                          "end of the gene?"))
+    return found
+
+def _off_the_tss(cell, get, flat, one):
+    "Assays whose peak is at some distance from the TSS."
+    place = {g: get("tss_position", g).where(~flat[g]) for g in "+-"}
+    far = (place["+"].abs() > OFF) | (place["-"].abs() > OFF)
+    off = get("tss_position", ALL)[far & ~one & ~flat[ALL]]
+    if not len(off): return []
+    there = {g: place[g][off.index].dropna() for g in "+-"}
+    both = ", ".join(f"{g} strand: {_listed(p, ' bp')}" for g, p in there.items() if len(p))
+    return [("shift", cell, off.index, f"the peak is off the TSS ({both}); are positions shifted, or of the start "
+             "codon?")]
+
+# %% ../nbs/24_quality.ipynb #5bf245ed
 def strand_warnings(
     qc:pd.DataFrame, # tidy table of measures
 ) -> list: # of check, cell, assays, message
     "Marks of gene bodies that are higher upstream than downstream."
-    t = qc[(qc.measure == "downstream_fold") & (qc.group == ALL) & (qc.n >= GENES) & qc.assay.map(lambda a: is_one_of(a, BODY))]
+    body = qc.assay.map(lambda a: is_one_of(a, BODY))
+    t = qc[(qc.measure == "downstream_fold") & (qc.group == ALL) & (qc.n >= GENES) & body]
     return [("strand", cell, d.assay, f"a mark of gene bodies is higher upstream of the TSS than downstream "
              f"({_listed(d.set_index('assay').value)} times); is the strand the wrong way round?")
             for cell, d in t[t.value < 1].groupby("cell", sort=False)]
 
-# %% ../nbs/24_quality.ipynb #4ec7143a
-EXPECTED = 20                                                          # genes with signal that a silent chromosome should have had
+# %% ../nbs/24_quality.ipynb #30936fb5
+EXPECTED = 20                                        # genes with signal that a silent chromosome should have had
 FEW = .01                                                              # the least share of genes with signal
 
 def silent_chromosomes(
@@ -157,7 +179,8 @@ def silent_chromosomes(
     chrom, # (genes,) chromosome
 ) -> dict: # chromosome → how many of its genes should have had signal
     "Chromosomes without any signal where it was to be expected."
-    t = pd.DataFrame(dict(chrom=np.asarray(chrom), seen=np.asarray(seen))).groupby("chrom", sort=False).seen.agg(["size", "sum"])
+    t = pd.DataFrame(dict(chrom=np.asarray(chrom), seen=np.asarray(seen)))
+    t = t.groupby("chrom", sort=False).seen.agg(["size", "sum"])
     rest = t.sum() - t
     expected = t["size"]*rest["sum"]/rest["size"].clip(lower=1)
     quiet = t[(t["sum"] == 0) & (expected >= EXPECTED)].index.difference(["chrY", "chrM"], sort=False)
@@ -176,7 +199,7 @@ def spearman(
     size = np.sqrt((a**2).sum()*(b**2).sum())
     return ((a*b).sum()/size if size else np.nan), int(ok.sum())
 
-# %% ../nbs/24_quality.ipynb #05a3675b
+# %% ../nbs/24_quality.ipynb #3ec0a792
 def ranked(
     x, # (genes, cells), no NaN
 ) -> np.ndarray: # (genes, cells) ranks within each cell from -½ to ½, less the mean over cells
@@ -192,7 +215,8 @@ def fit_of_cells(
     "Which cell's signal fits each cell's expression; z is that of the best other against the cell's own."
     def correlation(keep):
         a, b = y[keep] - y[keep].mean(0), x[keep] - x[keep].mean(0)
-        with np.errstate(invalid="ignore"): return np.einsum("gi,gj->ij", a, b)/np.sqrt((a**2).sum(0)[:, None]*(b**2).sum(0))
+        size = np.sqrt((a**2).sum(0)[:, None]*(b**2).sum(0))
+        with np.errstate(invalid="ignore"): return np.einsum("gi,gj->ij", a, b)/size
     r, chrom, own = correlation(slice(None)), np.asarray(chrom), np.eye(y.shape[1], dtype=bool)
     best = np.where(own | np.isnan(r), -np.inf, r).argmax(1)
     ahead = lambda m: m[np.arange(len(m)), best] - m.diagonal()
@@ -214,7 +238,7 @@ def comparable(
         cells = [c for c in cells if common[0] in active[c]]
     return cells, common
 
-# %% ../nbs/24_quality.ipynb #aa05ef54
+# %% ../nbs/24_quality.ipynb #22e276a3
 SWAP_GENES, SWAP_CHROMS, SWAP_Z = 200, 5, 4
 
 def expression_fit(
@@ -232,11 +256,13 @@ def expression_fit(
     parts = [ranked(values[ok, i:i+k]) for i in range(0, values.shape[1], k)]
     r, best, z = fit_of_cells(parts[0], np.mean(parts[1:], 0), chrom)
     name, n = "+".join(assays), int(ok.sum())
-    rows = [(c, name, "expression_fit", d, np.nan, r[i, j], n) for i, c in enumerate(cells) for j, d in enumerate(cells)]
+    rows = [(c, name, "expression_fit", d, np.nan, r[i, j], n) for i, c in enumerate(cells)
+            for j, d in enumerate(cells)]
     rows += [(c, name, "expression_fit_z", cells[best[i]], np.nan, z[i], n) for i, c in enumerate(cells)]
     bad = [i for i in range(k) if z[i] >= SWAP_Z and r[i, i] < r[i, best[i]]/2]
-    return rows, [("expression", cells[i], assays, f"its expression fits the tracks of {cells[best[i]]} (r = {r[i, best[i]]:.2f}) better "
-                   f"than its own (r = {r[i, i]:.2f}, {n:,} genes); are columns of expression, or tracks, exchanged?") for i in bad]
+    return rows, [("expression", cells[i], assays, f"its expression fits the tracks of {cells[best[i]]} "
+                   f"(r = {r[i, best[i]]:.2f}) better than its own (r = {r[i, i]:.2f}, {n:,} genes); are columns of "
+                   "expression, or tracks, exchanged?") for i in bad]
 
 # %% ../nbs/24_quality.ipynb #e29c237a
 def same_twice(
@@ -247,8 +273,9 @@ def same_twice(
     for k, v in prints.items(): groups.setdefault(v, []).append(k)
     return [g for g in groups.values() if len(g) > 1]
 
-# %% ../nbs/24_quality.ipynb #d8685126
+# %% ../nbs/24_quality.ipynb #60351c8e
 COLUMNS = ["cell", "assay", "measure", "group", "at", "value", "n"]
+WARNING = ["check", "cell", "assay", "message"]
 
 def measure_track(
     study:Study, # whose genes
@@ -261,7 +288,8 @@ def measure_track(
     none, rows = empty(x, track.uncovered), []
     seen = ~none.all(1)
     content, low = hashlib.blake2b(x.tobytes(), digest_size=16).hexdigest(), capped(x, none)
-    def say(measure, value, n, group=ALL, at=np.nan): rows.append((track.cell, track.assay, measure, group, at, value, int(n)))
+    def say(measure, value, n, group=ALL, at=np.nan):
+        rows.append((track.cell, track.assay, measure, group, at, value, int(n)))
     say("empty_genes", 1 - seen.mean(), len(x))
     say("empty_bins", none.mean(), len(x))
     with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -270,12 +298,14 @@ def measure_track(
             of = low[classes == group] if group != ALL else low
             for a, v in zip(at, np.nanmean(of, 0, dtype=float)): say("profile", v, len(of), group, a)
         for group, of in {ALL: seen, "+": seen & (strand == "+"), "-": seen & (strand == "-")}.items():
-            for measure, v in (tss_peak(low[of], at, track.scale) if of.any() else {}).items(): say(measure, v, of.sum(), group)
+            peak = tss_peak(low[of], at, track.scale) if of.any() else {}
+            for measure, v in peak.items(): say(measure, v, of.sum(), group)
         mean = np.nanmean(low, dtype=float)
-        for c in dict.fromkeys(chrom): say("chromosome_signal", np.nanmean(low[chrom == c], dtype=float)/mean, (chrom == c).sum(), c)
+        for c in dict.fromkeys(chrom):
+            say("chromosome_signal", np.nanmean(low[chrom == c], dtype=float)/mean, (chrom == c).sum(), c)
         return rows, np.nanmean(x[:, np.abs(at) < 1_000], 1), content, seen
 
-# %% ../nbs/24_quality.ipynb #fe8f614d
+# %% ../nbs/24_quality.ipynb #9db2c79c
 def correlations(
     near:dict, # (cell, assay) → (genes,) mean signal around the TSS
 ) -> list: # rows for the tidy table
@@ -284,10 +314,11 @@ def correlations(
     for (c, a), (d, b) in combinations(near, 2):
         if c != d and a != b: continue
         r, n = spearman(near[c, a], near[d, b])
-        rows += [(c, a, "correlation", b, np.nan, r, n)] if c == d else [(c, a, "correlation_of_cells", d, np.nan, r, n)]
+        measure, other = ("correlation", b) if c == d else ("correlation_of_cells", d)
+        rows.append((c, a, measure, other, np.nan, r, n))
     return rows
 
-# %% ../nbs/24_quality.ipynb #e7cae47d
+# %% ../nbs/24_quality.ipynb #24b92f90
 def content_warnings(
     study:Study, # the study
     seen:dict, # (cell, assay) → (genes,) whether there is signal
@@ -297,25 +328,56 @@ def content_warnings(
     found, chrom = [], study.genes.chrom.to_numpy()
     for (c, a), s in seen.items():
         if len(s) >= GENES and s.mean() < FEW:
-            found.append(("empty", c, [a], f"no signal around {(~s).sum():,} of {len(s):,} TSSs; is the file whole, of this "
-                          "assembly, and of the whole genome?"))
+            found.append(("empty", c, [a], f"no signal around {(~s).sum():,} of {len(s):,} TSSs; is the file whole, "
+                          "of this assembly, and of the whole genome?"))
         elif quiet := silent_chromosomes(s, chrom):
-            found.append(("chromosome", c, [a], f"no signal on {', '.join(quiet)}, where about {sum(quiet.values()):,.0f} genes "
-                          "should have some; is the file whole?"))
+            found.append(("chromosome", c, [a], f"no signal on {', '.join(quiet)}, where about "
+                          f"{sum(quiet.values()):,.0f} genes should have some; is the file whole?"))
     for g in same_twice(prints):
         names = " and ".join(f"{a} of {c}" for c, a in g)
         found.append(("identical", g[0][0], [g[0][1]], f"{names} have the same content; is a file given twice?"))
     columns = {c: digest(study.y(c).tobytes().hex()) for c in study.cells if not np.isnan(study.y(c)).all()}
-    return found + [("identical", g[0], [], f"the expression of {' and '.join(g)} is the same in every gene; is a column given twice?")
-                    for g in same_twice(columns)]
+    return found + [("identical", g[0], [], f"the expression of {' and '.join(g)} is the same in every gene; is a "
+                     "column given twice?") for g in same_twice(columns)]
 
-# %% ../nbs/24_quality.ipynb #70128c84
+# %% ../nbs/24_quality.ipynb #5c98c93b
+SHARES = {"none": 0., "up to 10 %": .1, "up to 50 %": .5, "more than half": 1.} # genes → the largest share masked
+LOST = .01                                                             # share of genes that may lose more than half
+
+def masked_windows(
+    study:Study, # with a blacklist
+    tracks, # binning units
+) -> pd.DataFrame: # gene_id, window (bp), share: masked bases over all of the window
+    "What the blacklist takes of each gene's window, for each width of windows that is stored."
+    stores = [s for u in tracks for s in u.work.stores if s != INTEGRAL and s.regions == "tss"]
+    widths = sorted({CHECKED.window, *(s.window for s in stores)})
+    share = [masked_share(study.mask, tss_windows(study.genes, w)) for w in widths]
+    ids = study.genes.gene_id
+    return pd.concat([pd.DataFrame(dict(gene_id=ids, window=w, share=s)) for w, s in zip(widths, share)])
+
+def masked_genes(
+    table:pd.DataFrame, # of `masked_windows`
+): # rows for the tidy table; warnings: check, cell, assays, message
+    "How many genes lose how much, and whether that is too many."
+    rows, found = [], []
+    for window, t in table.groupby("window"):
+        of = pd.cut(t.share, [-1, *SHARES.values()], labels=list(SHARES)).value_counts(normalize=True)
+        rows += [("all", "all", "masked_genes", k, window, of[k], len(t)) for k in SHARES]
+        if of["more than half"] <= LOST: continue
+        lost = t.gene_id[t.share > .5]
+        found.append(("masked", "", [], f"more than half of {window:,} bp around the TSS is blacklisted at "
+                      f"{len(lost):,} of {len(t):,} genes ({some(lost)}); is it the right list?"))
+    return rows, found
+
+# %% ../nbs/24_quality.ipynb #3501f04e
 def measure_study(
     study:Study, # the study
     tracks, # binning units that are done
+    masked:pd.DataFrame|None=None, # of `masked_windows`, if there is a blacklist
 ): # tidy table of measures (COLUMNS); table of warnings: check, cell, assay, message
     "Look at all tracks of a study."
-    classes = {c: expression_classes(v) if not np.isnan(v := study.y(c)).all() else np.full(len(v), "") for c in study.cells}
+    y = {c: study.y(c) for c in study.cells}
+    classes = {c: np.full(len(v), "") if np.isnan(v).all() else expression_classes(v) for c, v in y.items()}
     rows, near, prints, seen = [], {}, {}, {}
     for u in tracks:
         key = u.work.track.cell, u.work.track.assay
@@ -324,13 +386,15 @@ def measure_study(
             continue
         rows, near[key], prints[key], seen[key] = rows + found[0], *found[1:]
     fit, swapped = expression_fit(study, near)
-    qc = pd.DataFrame(rows + correlations(near) + fit, columns=COLUMNS)
+    hidden, too_many = ([], []) if masked is None else masked_genes(masked)
+    qc = pd.DataFrame(rows + correlations(near) + fit + hidden, columns=COLUMNS)
     peaks = peak_warnings(qc)
-    doubt = {cell for _, cell, *_ in peaks}                            # where the TSS is wrong, bodies are elsewhere too
-    found = content_warnings(study, seen, prints) + peaks + [w for w in strand_warnings(qc) if w[1] not in doubt] + swapped
-    return qc, pd.DataFrame([(k, c, "+".join(a), text) for k, c, a, text in found], columns=["check", "cell", "assay", "message"])
+    doubt = {cell for _, cell, *_ in peaks}                # where the TSS is wrong, bodies are elsewhere too
+    bodies = [w for w in strand_warnings(qc) if w[1] not in doubt]
+    found = content_warnings(study, seen, prints) + peaks + bodies + swapped + too_many
+    return qc, pd.DataFrame([(k, c, "+".join(a), text) for k, c, a, text in found], columns=WARNING)
 
-# %% ../nbs/24_quality.ipynb #81160174
+# %% ../nbs/24_quality.ipynb #eb4eeb41
 def quality_unit(
     study:Study, # the study
     units:dict, # id → unit, all of the study
@@ -340,21 +404,29 @@ def quality_unit(
     done = {i: u for i, u in tracks.items() if state(u) == "current"}
     made = dict(tracks={i: u.identity for i, u in done.items()}, code=code_version("chromexpress.quality"),
                 expression={c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells})
-    return Unit("quality", "quality", study.out, made, ("qc.csv", "qc_warnings.csv"), tuple(tracks), tuple(done.values()))
+    if study.blacklist: made["blacklist"] = file_digest(study.blacklist)
+    files = ("qc.csv", "qc_warnings.csv") + ("masked.csv",)*bool(study.blacklist)
+    return Unit("quality", "quality", study.out, made, files, tuple(tracks), tuple(done.values()))
 
 def check_quality(
     study:Study, # the study
     units:dict, # id → unit, all of the study
 ) -> pd.DataFrame: # warnings: check, cell, assay, message
-    "Look at a study's tracks, unless that was done; write `qc.csv` and `qc_warnings.csv`, and say each warning in the log."
-    unit, start = quality_unit(study, units), time.monotonic()
-    if state(unit) != "current" and unit.work:
-        qc, found = measure_study(study, unit.work)
-        unit.marker.unlink(missing_ok=True)
-        write_csv(study.out/"qc.csv", qc)
-        write_csv(study.out/"qc_warnings.csv", found)
-        mark_done(unit, time.monotonic() - start)
-        log.info(f"quality: {len(unit.work)} tracks looked at in {time.monotonic() - start:.1f} s.")
-        for w in found.itertuples(): log.warning(f"quality: {f'{w.cell} {w.assay}'.strip()}: {w.message}")
+    "Look at a study's tracks, unless that was done; write `qc.csv`, `qc_warnings.csv`, `masked.csv`; say warnings."
+    unit = quality_unit(study, units)
+    if state(unit) != "current" and unit.work: _look(study, unit)
     file = study.out/"qc_warnings.csv"
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else pd.DataFrame(columns=["check", "cell", "assay", "message"])
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.exists() else pd.DataFrame(columns=WARNING)
+
+def _look(study, unit):
+    "Do the unit of quality control."
+    start, masked = time.monotonic(), masked_windows(study, unit.work) if study.blacklist else None
+    qc, found = measure_study(study, unit.work, masked)
+    unit.marker.unlink(missing_ok=True)
+    write_csv(study.out/"qc.csv", qc)
+    write_csv(study.out/"qc_warnings.csv", found)
+    if masked is not None: write_csv(study.out/"masked.csv", masked)
+    else: (study.out/"masked.csv").unlink(missing_ok=True)
+    mark_done(unit, time.monotonic() - start)
+    log.info(f"quality: {len(unit.work)} tracks looked at in {time.monotonic() - start:.1f} s.")
+    for w in found.itertuples(): log.warning(f"quality: {f'{w.cell} {w.assay}'.strip() or 'blacklist'}: {w.message}")

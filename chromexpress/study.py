@@ -6,7 +6,7 @@
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'READ_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'CONTACT_KEYS', 'PERTURB_KEYS', 'Key',
            'read_keys', 'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study', 'read_perturb']
 
-# %% ../nbs/07_study.ipynb #9af59a2d
+# %% ../nbs/07_study.ipynb #05d4ba39
 import json, sys, tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,8 +15,9 @@ import numpy as np, pandas as pd
 from .core import InputError, Problems, atomic, file_digest, log, suggest
 from .contacts import CONTACT_FILES, KINDS_OF_CONTACT, ContactFile
 from .expression import FORMATS, TRANSFORMS, UNITS, detect_format, read_expression
-from .genome import ASSEMBLIES, DUPLICATES, TSS_RULES, annotated_genes, chrom_sizes, is_annotation, read_genes, some
-from .signal import KINDS, GeneTable, Reads, table_genes, table_marks
+from .genome import (ASSEMBLIES, DUPLICATES, TSS_RULES, annotated_genes, chrom_sizes, is_annotation,
+                                 read_genes, some)
+from .signal import KINDS, GeneTable, Reads, read_mask, table_genes, table_marks
 from .splits import make_folds
 from .tracks import SCALES, Track
 
@@ -32,13 +33,15 @@ class Key:
     help:str # one line
     choices:tuple=() # the values it takes, if they are few
 
-# %% ../nbs/07_study.ipynb #73e81d8a
+# %% ../nbs/07_study.ipynb #ff747774
 REQUIRED = "required"
 KEYS = [
     Key("", "name", (str,), REQUIRED, '"my_study"', "a short name; it stands in every table of results"),
     Key("", "assembly", (str,), REQUIRED, '"hg19"', f"{', '.join(ASSEMBLIES)}, or any name if chrom_sizes is given"),
     Key("", "chrom_sizes", (str,), None, '"chrom.sizes"',
         "two columns, chromosome and length; not needed for a known assembly"),
+    Key("", "blacklist", (str,), None, '"hg19-blacklist.bed.gz"',
+        "a BED of places whose signal is no measurement; in every track they count as uncovered"),
     Key("", "out", (str,), "results", '"results"', "folder of the results"),
     Key("", "plugins", (list,), (), '["my_models.py"]', "Python files or modules that register models of your own"),
     Key("genes", "table", (str,), REQUIRED, '"genes.tsv"',
@@ -54,12 +57,16 @@ KEYS = [
         "of an annotation: the start of the gene, or of its canonical or most 5' transcript", TSS_RULES),
     Key("genes", "biotypes", (list,), ("protein_coding",), '["protein_coding"]',
         'of an annotation: the genes to take; ["all"] takes any'),
-    Key("genes", "ids", (str,), "gene_id", '"gene_id"', "of an annotation: what to call a gene", ("gene_id", "symbol")),
+    Key("genes", "ids", (str,), "gene_id", '"gene_id"', "of an annotation: what to call a gene",
+        ("gene_id", "symbol")),
     Key("expression", "table", (str,), REQUIRED, '"rpkm.tsv"',
         "a table with a row for each gene and a column for each cell; without it, each cell names its files"),
-    Key("expression", "format", (str,), "auto", '"auto"', f"auto, or one of {', '.join(FORMATS)}", ("auto", *FORMATS)),
-    Key("expression", "id", (str,), None, '"gene_id"', "the column that holds the gene's id, if it is not the format's"),
-    Key("expression", "column", (str,), "", '"reverse"', "what to read from files of one sample (STAR, RSEM, salmon)"),
+    Key("expression", "format", (str,), "auto", '"auto"', f"auto, or one of {', '.join(FORMATS)}",
+        ("auto", *FORMATS)),
+    Key("expression", "id", (str,), None, '"gene_id"',
+        "the column that holds the gene's id, if it is not the format's"),
+    Key("expression", "column", (str,), "", '"reverse"',
+        "what to read from files of one sample (STAR, RSEM, salmon)"),
     Key("expression", "unit", (str,), None, '"RPKM"',
         "the unit, for labels; a unit that begins with log may be negative; by default the format's, else RPKM"),
     Key("expression", "tpm", (bool,), False, "false", "turn counts into TPM with the genes' lengths"),
@@ -166,7 +173,7 @@ def read_keys(
             problems.add(f"{where} {k.name} = {v!r}: is none of {', '.join(map(str, k.choices))}.")
     return values
 
-# %% ../nbs/07_study.ipynb #c76d708f
+# %% ../nbs/07_study.ipynb #615ac55b
 def study_genes(
     table:dict, # as of `Study.gene_table`
     sizes:dict, # chromosome → length in bp
@@ -179,7 +186,8 @@ def study_genes(
         return read_genes(table["table"], sizes, table["columns"], table["tss_base"], table["span_base"], **options)
     options |= {k: table[k] for k in own if k in table}
     code = file_digest(sys.modules[read_genes.__module__].__file__)
-    made_from = json.dumps(dict(source=file_digest(table["table"]), options=options, sizes=sizes, code=code), default=list)
+    made_from = dict(source=file_digest(table["table"]), options=options, sizes=sizes, code=code)
+    made_from = json.dumps(made_from, default=list)
     kept = Path(out or ".")/"gene_table.csv"
     if out and (genes := _kept_genes(kept, made_from)) is not None: return genes
     genes = annotated_genes(table["table"], sizes, **options)
@@ -193,7 +201,8 @@ def _kept_genes(file, made_from):
     try:
         with open(file, encoding="utf-8") as f:
             if f.readline() != f"# {made_from}\n": return None
-            genes = pd.read_csv(f, dtype={c: str for c in ("gene_id", "chrom", "strand", "symbol", "biotype", "transcript_id")}, keep_default_na=False)
+            text = "gene_id", "chrom", "strand", "symbol", "biotype", "transcript_id"
+            genes = pd.read_csv(f, dtype=dict.fromkeys(text, str), keep_default_na=False)
     except (OSError, ValueError): return None
     log.info("genes: %s, as they were made of the annotation before.", file)
     return genes
@@ -229,7 +238,7 @@ def _say_left_out(of, strange, n):
     if strange: log.info("[tables] %s: %s of %s genes are not in the gene table (%s); not read.",
                          cells, f"{len(strange):,}", f"{n_table:,}", some(strange))
 
-# %% ../nbs/07_study.ipynb #710dc794
+# %% ../nbs/07_study.ipynb #93aeb33f
 @dataclass(frozen=True)
 class Study:
     "A study as its file describes it."
@@ -247,8 +256,10 @@ class Study:
     grid:dict # models, marks, folds, seeds
     plugins:tuple=() # Python files or modules to import before models are looked up
     tables:dict=field(default_factory=dict) # cell → GeneTable, for cells that have one; its marks are in `tracks` too
-    groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures; empty if there are none
+    groups:dict=field(default_factory=dict) # group → its cells, to set side by side in figures
     contacts:dict=field(default_factory=dict) # cell → ContactFile, for cells that have one
+    blacklist:str|None=None # a BED of places whose signal is no measurement
+    mask:dict|None=field(default=None, compare=False, repr=False) # what it says, as of `signal.read_mask`
 
     @property
     def cells(self): # names, in the order of the file
@@ -294,7 +305,7 @@ class Study:
         e = self.expression
         return e.y[e.cell == cell].to_numpy()
 
-# %% ../nbs/07_study.ipynb #34824c21
+# %% ../nbs/07_study.ipynb #c055d83d
 def parse_study(
     path, # a study.toml
     problems:Problems, # collects what is wrong
@@ -309,29 +320,16 @@ def parse_study(
     top = read_keys(raw, [k for k in KEYS if not k.table], "top level", problems, free=_TABLES)
     genes = _read_table(_of_annotation(raw, problems), "genes", "columns", here, problems)
     expression = _read_expression(raw, here, problems, genes["table"]) if "expression" in raw else {}
-    tracks, tables = _read_tracks(raw, "tracks", here, problems), _read_gene_tables(raw, here, problems)
-    for cell, (_, of_table) in tables.items():
-        for a in of_table:
-            if a in tracks.get(cell, {}): problems.add(f"[tracks.{cell}] {a}: it is in [tables.{cell}] too.")
-        tracks[cell] = tracks.get(cell, {}) | of_table
-    named = raw.get("tracks", {}) | {c: v for c, v in raw.get("tables", {}).items() if isinstance(v, dict)}
-    if not named: problems.add("[tracks.<cell>]: missing; give at least one cell with its assays.")
-    _check_cells(expression, named, problems)
-    sizes, models = {}, raw.get("models", {})
-    if top["assembly"]:
-        with problems.gather(): sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
-    for p in top["plugins"]:
-        if not isinstance(p, str): problems.add(f"top level plugins: {p!r} needs to be the name of a file or module.")
-    for name, options in models.items():
-        if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
+    tracks, tables = _read_cells(raw, here, problems)
+    _check_cells(expression, _named_cells(raw), problems)
+    sizes, blacklist, mask = _read_genome(top, here, problems)
     profiles = _read_tracks(raw, "profiles", here, problems)
     splits, grid = (_read_table(raw, t, None, here, problems) for t in ("splits", "grid"))
     return Study(path, top["name"], top["assembly"], sizes, path.parent/(top["out"] or "results"), genes, expression,
-                 tracks, profiles, splits, models, grid, tuple(p for p in top["plugins"] if isinstance(p, str)),
-                 {cell: t for cell, (t, _) in tables.items()}, _read_groups(raw, problems),
-                 _read_contacts(raw, here, problems))
+                 tracks, profiles, splits, _read_models(raw, problems), grid, _read_plugins(top, problems), tables,
+                 _read_groups(raw, problems), _read_contacts(raw, here, problems), blacklist, mask)
 
-# %% ../nbs/07_study.ipynb #dec1a7ce
+# %% ../nbs/07_study.ipynb #7ba52e31
 _TABLES = ("genes", "expression", "tracks", "tables", "profiles", "splits", "models", "grid", "groups",
            "contacts")
 
@@ -343,6 +341,39 @@ def _read_toml(path):
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise InputError(f"{path}: not valid TOML: {e}.") from None
 
+def _find(folder, name, file, problems):
+    "The absolute path of a file that must exist."
+    if not isinstance(file, str): return None
+    if not (folder/file).exists(): problems.add(f"{name}: no file {folder/file}.")
+    return str(folder/file)
+
+def _named_cells(raw):
+    "cell → what stands in [tracks] and [tables] under its name."
+    return raw.get("tracks", {}) | {c: v for c, v in raw.get("tables", {}).items() if isinstance(v, dict)}
+
+# %% ../nbs/07_study.ipynb #b260af02
+def _read_genome(top, here, problems):
+    "Lengths of the chromosomes, the blacklist, and the places that it masks."
+    sizes, blacklist, mask = {}, here("blacklist", top["blacklist"]), None
+    if not top["assembly"]: return sizes, blacklist, mask
+    with problems.gather():
+        sizes = chrom_sizes(top["assembly"], here("chrom_sizes", top["chrom_sizes"]))
+        if blacklist and Path(blacklist).is_file(): mask = read_mask(blacklist, sizes)
+    return sizes, blacklist, mask
+
+def _read_models(raw, problems):
+    "name → options, as written."
+    for name, options in raw.get("models", {}).items():
+        if not isinstance(options, dict): problems.add(f"[models.{name}]: needs a table of options.")
+    return raw.get("models", {})
+
+def _read_plugins(top, problems):
+    "Names of files and modules."
+    for p in top["plugins"]:
+        if not isinstance(p, str): problems.add(f"top level plugins: {p!r} needs to be the name of a file or module.")
+    return tuple(p for p in top["plugins"] if isinstance(p, str))
+
+# %% ../nbs/07_study.ipynb #97fb476c
 def _read_table(raw, table, names, here, problems, without=()):
     "The values of one table; its file is looked up, and its sub-table of names (if it has one) read."
     where, t = f"[{table}]", raw.get(table, {})
@@ -361,27 +392,24 @@ def _of_annotation(raw, problems):
             g = {n: v for n, v in g.items() if n != k}
     annotation = is_annotation(g.get("table", ""))
     for k in ("tss_base", "span_base", "columns") if annotation else ("tss", "biotypes", "ids"):
-        if k in g: problems.add(f"[genes] {k}: {'an annotation has none' if annotation else 'only of an annotation (.gtf, .gff3)'}; leave it out.")
+        why = "an annotation has none" if annotation else "only of an annotation (.gtf, .gff3)"
+        if k in g: problems.add(f"[genes] {k}: {why}; leave it out.")
     return raw | dict(genes=g | dict(tss_base=1) if annotation else g)
-
-def _find(folder, name, file, problems):
-    "The absolute path of a file that must exist."
-    if not isinstance(file, str): return None
-    if not (folder/file).exists(): problems.add(f"{name}: no file {folder/file}.")
-    return str(folder/file)
 
 def _names(table, key, where, problems):
     "A table of names to names."
     names = table.get(key, {}) if isinstance(table, dict) else {}
     listed = lambda v: key == "cells" and isinstance(v, list) and len(v) > 0 and all(isinstance(o, str) for o in v)
-    wrong = [k for k, v in names.items() if not isinstance(v, str) and not listed(v)] if isinstance(names, dict) else [key]
-    for k in wrong: problems.add(f"{where} {k}: needs the name of a column{', or a list of replicates' * (key == 'cells')}.")
+    wrong = [key] if not isinstance(names, dict) else [
+        k for k, v in names.items() if not isinstance(v, str) and not listed(v)]
+    more = ", or a list of replicates" * (key == "cells")
+    for k in wrong: problems.add(f"{where} {k}: needs the name of a column{more}.")
     if key == "columns":
         for k in names:
             if k not in GENE_COLUMNS: problems.add(f"{where} {k}: no such key{suggest(k, GENE_COLUMNS)}")
     return {} if wrong else names
 
-# %% ../nbs/07_study.ipynb #9acc45dc
+# %% ../nbs/07_study.ipynb #b657f9c8
 def _read_expression(raw, here, problems, genes):
     "The values of [expression], as `read_expression` takes them."
     e = raw["expression"]
@@ -390,20 +418,24 @@ def _read_expression(raw, here, problems, genes):
     t["path"] = None if files else t.pop("table")
     if files:
         where = "without a table, each cell names its file or files"
-        t["cells"] = {c: [here(f"[expression.cells] {c} ({where})", f) for f in ([v] if isinstance(v, str) else v)] for c, v in t["cells"].items()}
+        t["cells"] = {c: [here(f"[expression.cells] {c} ({where})", f) for f in ([v] if isinstance(v, str) else v)]
+                      for c, v in t["cells"].items()}
     first = t["path"] or next((f for v in t["cells"].values() if files for f in v), "")
     if t["format"] == "auto" and first and Path(first).is_file(): t["format"] = detect_format(first)
     form = FORMATS[t["format"] if t["format"] in FORMATS else "table"]
     t["id"] = t["id"] or ""
     t["unit"] = t["unit"] or UNITS.get(t["column"] or form.column, form.unit)
     if not t["tpm"]: return t
-    if t["unit"] != "counts": problems.add(f"[expression] tpm: the unit is {t['unit']!r}; only counts can be turned into TPM.")
+    if t["unit"] != "counts":
+        problems.add(f"[expression] tpm: the unit is {t['unit']!r}; only counts can be turned into TPM.")
     t["unit"], t["lengths"] = "TPM", t["lengths"] or ("" if form.length or not is_annotation(genes or "") else genes)
     if is_annotation(t["lengths"]): t["lengths"] = here("[expression] lengths", t["lengths"])
-    elif not (t["lengths"] or form.length): problems.add("[expression] tpm: the lengths of the genes are not known; name a column or an annotation as lengths.")
+    elif not (t["lengths"] or form.length):
+        problems.add("[expression] tpm: the lengths of the genes are not known; name a column or an annotation as "
+                     "lengths.")
     return t
 
-# %% ../nbs/07_study.ipynb #77420893
+# %% ../nbs/07_study.ipynb #191406e9
 def _read_tracks(raw, table, here, problems):
     "cell → assay → Track, from [tracks.<cell>] or [profiles.<cell>]."
     cells, found = raw.get(table, {}), {}
@@ -423,6 +455,7 @@ def _read_tracks(raw, table, here, problems):
                     found.setdefault(cell, {})[assay] = Track(cell, assay, **t | dict(path=path, reads=of_reads))
     return found
 
+# %% ../nbs/07_study.ipynb #d0c202c5
 _OF_READS = tuple(k.name for k in READ_KEYS)
 
 def _read_reads(v, where, here, problems):
@@ -438,6 +471,7 @@ def _read_reads(v, where, here, problems):
     except InputError as e: problems.add(f"{where} {e}")
     return False
 
+# %% ../nbs/07_study.ipynb #27e13ee8
 def _read_gene_tables(raw, here, problems):
     "cell → its GeneTable and its tracks, from [tables.<cell>]; plain keys of [tables] hold for all cells."
     raw, found, names = raw.get("tables", {}), {}, [k.name for k in TABLE_KEYS]
@@ -467,6 +501,16 @@ def _tracks_of_table(cell, where, scale, keys):
         raise InputError(f"{where} {bad[0]}: an assay's name may not contain + or /.")
     return table, {m: Track(cell, m, table.files[0], scale=scale, table=table) for m in marks}
 
+def _read_cells(raw, here, problems):
+    "cell → assay → Track, of its files and its table; cell → GeneTable."
+    tracks, tables = _read_tracks(raw, "tracks", here, problems), _read_gene_tables(raw, here, problems)
+    for cell, (_, of_table) in tables.items():
+        for a in of_table:
+            if a in tracks.get(cell, {}): problems.add(f"[tracks.{cell}] {a}: it is in [tables.{cell}] too.")
+        tracks[cell] = tracks.get(cell, {}) | of_table
+    if not _named_cells(raw): problems.add("[tracks.<cell>]: missing; give at least one cell with its assays.")
+    return tracks, {cell: t for cell, (t, _) in tables.items()}
+
 def _check_cells(expression, tracks, problems):
     "Each cell must have tracks, and expression if there is any."
     if not expression: return
@@ -475,10 +519,10 @@ def _check_cells(expression, tracks, problems):
     for c in tracks:
         if c not in expression["cells"]: problems.add(f"[tracks.{c}]: no column for this cell in [expression.cells].")
 
-# %% ../nbs/07_study.ipynb #167d2f9c
+# %% ../nbs/07_study.ipynb #7c7cea64
 def _read_groups(raw, problems):
     "group → cells, from [groups]."
-    known = raw.get("tracks", {}) | {c: t for c, t in raw.get("tables", {}).items() if isinstance(t, dict)}
+    known = _named_cells(raw)
     found, where = {}, {}
     for group, cells in raw.get("groups", {}).items():
         if not isinstance(cells, list) or not cells or not all(isinstance(c, str) for c in cells):
@@ -486,32 +530,37 @@ def _read_groups(raw, problems):
             continue
         for c in cells:
             if c not in known: problems.add(f"[groups] {group}: there is no [tracks.{c}]{suggest(c, known)}")
-            elif c in where: problems.add(f"[groups] {group}: {c} is listed in {where[c]!r} already; a cell has one group.")
+            elif c in where:
+                problems.add(f"[groups] {group}: {c} is listed in {where[c]!r} already; a cell has one group.")
             else: where[c] = group; found.setdefault(group, []).append(c)
     return found
 
-# %% ../nbs/07_study.ipynb #76fd395e
+# %% ../nbs/07_study.ipynb #80ece561
 CONTACT_KEYS = [
     Key("contacts", "path", (str,), REQUIRED, '"H1.ibed.gz"', "pairs, a cooler, or a table of edges"),
     Key("contacts", "kind", (str,), None, '"ibed"', "format, if the name does not tell it", CONTACT_FILES),
     Key("contacts", "k", (int,), 8, "8", "partners of a gene, at most"),
-    Key("contacts", "threshold", (int, float), None, "1.5", "scores must be above it; by default 1.5, or 0 for a cooler"),
+    Key("contacts", "threshold", (int, float), None, "1.5",
+        "scores must be above it; by default 1.5, or 0 for a cooler"),
     Key("contacts", "longest", (int,), 40_000, "40000", "bp; longer fragments are left out"),
     Key("contacts", "nearest", (int,), None, "0", "bp from the TSS; by default 0, or 20000 for a cooler"),
     Key("contacts", "farthest", (int,), None, "1000000", "bp from the TSS; by default any, or 1000000 for a cooler"),
     Key("contacts", "around", (int,), 0, "0", "bp; a fragment of a pair this near to the TSS is its promoter's"),
     Key("contacts", "trans", (bool,), False, "false", "keep partners on other chromosomes"),
-    Key("contacts", "base", (int,), None, "1", "what a list of pairs calls a first base; 0 for BEDPE, else 1", (0, 1)),
-    Key("contacts", "columns", (dict,), None, '{frag1 = "bait", frag2 = "other", score = "freq"}', "names in a table of pairs"),
+    Key("contacts", "base", (int,), None, "1", "what a list of pairs calls a first base; 0 for BEDPE, else 1",
+        (0, 1)),
+    Key("contacts", "columns", (dict,), None, '{frag1 = "bait", frag2 = "other", score = "freq"}',
+        "names in a table of pairs"),
     Key("contacts", "resolution", (int,), None, "5000", "bp, of a cooler"),
-    Key("contacts", "values", (str,), "oe", '"oe"', "of a cooler: observed over expected, or others", KINDS_OF_CONTACT),
+    Key("contacts", "values", (str,), "oe", '"oe"', "of a cooler: observed over expected, or others",
+        KINDS_OF_CONTACT),
     Key("contacts", "balance", (str,), "weight", '"weight"', "of a cooler: the column of weights"),
     Key("contacts", "divide", (bool,), None, "false", "of a cooler: true if its weights divide, as Juicer's do"),
 ]
 
 def _read_contacts(raw, here, problems):
     "cell → ContactFile, from [contacts.<cell>]."
-    known = raw.get("tracks", {}) | {c: t for c, t in raw.get("tables", {}).items() if isinstance(t, dict)}
+    known = _named_cells(raw)
     found = {}
     for cell, v in raw.get("contacts", {}).items():
         where, before = f"[contacts.{cell}]", len(problems.found)
@@ -522,7 +571,7 @@ def _read_contacts(raw, here, problems):
             with problems.gather(): found[cell] = ContactFile(cell, **t)
     return found
 
-# %% ../nbs/07_study.ipynb #392db3d3
+# %% ../nbs/07_study.ipynb #9e8b79ff
 def new_study(
     path, # file to write; it must not exist
 ) -> Path: # the file
@@ -546,7 +595,7 @@ _OWN_NAMES = {                                                   # the tables wh
 [expression.cells]                 # cell = column of the table
 cellA = "cellA"                    # or a list of columns: replicates, whose mean is taken
 
-[tracks.cellA]                     # assay = file: bigWig, bedGraph, narrowPeak, reads, or a folder of arrays
+[tracks.cellA]                     # assay = file: bigWig, bedGraph, narrowPeak, broadPeak, reads, or a folder of arrays
 H3K4me3 = "H3K4me3.bigWig"
 # DNAm = {path = "meth.bigWig", scale = "fraction"} # scale: linear, ratio, log or fraction; also kind, uncovered, row
 # H3K27ac = {path = "H3K27ac.bam", extend = 200, normalise = "rpm", control = "input.bam"} # reads; also:

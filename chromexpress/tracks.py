@@ -25,7 +25,7 @@ SCALES = pd.DataFrame(
      ("fraction", "skip", 0., 0., 1., "share of reads, as in methylation")],
     columns=["scale", "uncovered", "background", "low", "high", "for"]).set_index("scale")
 
-# %% ../nbs/03_tracks.ipynb #7a523f65
+# %% ../nbs/03_tracks.ipynb #3130a543
 @dataclass(frozen=True)
 class Track:
     "One assay in one cell: a file, and what its numbers mean. Raises: InputError for an unknown scale."
@@ -63,7 +63,8 @@ class Track:
     def treatment(self): # options of reads that change what the numbers mean; None if it is not made of reads
         if not self.reads: return None
         o = asdict(self.reads)
-        return {k: v for k, v in o.items() if k != "seed" and "size" not in k} | dict(control=o["control"] is not None)
+        kept = {k: v for k, v in o.items() if k != "seed" and "size" not in k}
+        return kept | dict(control=o["control"] is not None)
 
 # %% ../nbs/03_tracks.ipynb #ab77e75d
 @dataclass(frozen=True, order=True)
@@ -147,7 +148,7 @@ def regions_of(
     if need.regions not in (others or {}): raise InputError(f"no regions named {need.regions!r} in this study.")
     return check_columns(others[need.regions], ["gene_id", "chrom", "start", "end"], need.regions)
 
-# %% ../nbs/03_tracks.ipynb #5d2ed4d8
+# %% ../nbs/03_tracks.ipynb #8a6672af
 def fill(
     track:Track, # what to bin
     stores, # Needs, or INTEGRAL; those that are current are left alone
@@ -156,6 +157,7 @@ def fill(
     folder, # where the stores of this track go
     made_from:dict, # identity of what they are made from
     others:dict|None=None, # regions by name, for needs with regions of their own
+    mask:dict|None=None, # from `signal.read_mask`: places that count as uncovered; a table of genes has none
 ) -> list[str]: # the keys of the stores that were filled
     "Bin one track into all stores that are missing or stale. Raises: InputError for a source that is wrong."
     todo = [s for s in stores if not is_current(folder, s, made_from)]
@@ -166,8 +168,8 @@ def fill(
     used = list(dict.fromkeys(c for r in windows.values() for c in r.chrom)) or list(dict.fromkeys(genes.chrom))
     source = open_source(track.path, sizes, used, track.kind, track.row, track.reads)
     desc = f"{track.cell} {track.assay}"
-    if windows: _fill_windows(track, windows, source, sizes, folder, made_from, desc)
-    if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from)
+    if windows: _fill_windows(track, windows, source, sizes, folder, made_from, desc, mask)
+    if INTEGRAL in todo: _fill_integral(track, used, source, sizes, folder, made_from, mask)
     return [getattr(s, "key", s) for s in todo]
 
 # %% ../nbs/03_tracks.ipynb #d6b23695
@@ -187,19 +189,19 @@ def check_signal(
                          f"{track.assay} is {track.scale!r}; give the scale that these numbers have "
                          f"({', '.join(SCALES.index)}).")
 
-# %% ../nbs/03_tracks.ipynb #70a8a43a
-def _fill_windows(track, windows, source, sizes, folder, made_from, desc):
+# %% ../nbs/03_tracks.ipynb #d10e4762
+def _fill_windows(track, windows, source, sizes, folder, made_from, desc, mask):
     "Bin the windows of several stores in one pass, and write each with its sidecar."
     every = pd.concat(windows.values(), ignore_index=True)
     bins = np.concatenate([np.full(len(r), s.bin) for s, r in windows.items()])
-    b = bin_signal(source, every, bins, sizes, track.uncovered, desc)
+    b = bin_signal(source, every, bins, sizes, track.uncovered, desc, mask)
     check_signal(track, b.values, len(every))
     row = 0
     for s, r in windows.items():
-        _write_store(track, s, b, row, row + len(r), folder, made_from, desc, getattr(source, "done", None))
+        _write_store(track, s, b, row, row + len(r), folder, made_from, desc, source)
         row += len(r)
 
-def _write_store(track, store, b, start, end, folder, made_from, desc, done=None):
+def _write_store(track, store, b, start, end, folder, made_from, desc, source=None):
     "Write rows `start` to `end` of what was binned as a store, and its sidecar."
     path, side = store_paths(folder, store)
     side.unlink(missing_ok=True)
@@ -213,32 +215,33 @@ def _write_store(track, store, b, start, end, folder, made_from, desc, done=None
         counts = "0" if b.covered is None else "not measured"
         log.info(f"{desc}: {n['windows_outside']} windows of {store.key} leave their chromosome, "
                  f"by {n['bases_outside']:,} bases in all; these count as {counts}.")
-    write_json(side, _about(track, done) | dict(regions=end - start, bin=store.bin, window=store.window) | n
+    write_json(side, _about(track, source) | dict(regions=end - start, bin=store.bin, window=store.window) | n
                | dict(source=str(track.path), made_from=made_of(store, made_from)))
 
-def _about(track, done):
-    "What every sidecar says of its track, and of what was done to reads."
+def _about(track, source):
+    "What every sidecar says of its track, of the library that read it, and of what was done to reads."
     about = dict(cell=track.cell, assay=track.assay, scale=track.scale, uncovered=track.uncovered)
-    return about | (dict(reads=done) if done else {})
+    if reader := getattr(source, "reader", None): about["reader"] = reader
+    return about | (dict(reads=done) if (done := getattr(source, "done", None)) else {})
 
 def _largest(b):
     "The largest absolute bin of each region."
     x = np.abs(np.nan_to_num(b.values.ravel()))
     return np.maximum.reduceat(x, b.offsets[:-1]) if len(x) else np.zeros(0)
 
-# %% ../nbs/03_tracks.ipynb #1b29bb7a
-def _fill_integral(track, chroms, source, sizes, folder, made_from):
+# %% ../nbs/03_tracks.ipynb #0c2b1fbe
+def _fill_integral(track, chroms, source, sizes, folder, made_from, mask):
     "Write the running integrals of the chromosomes in use, and their sidecar."
     path, side = store_paths(folder, INTEGRAL)
     side.unlink(missing_ok=True)
     total = 0.
     for c in chroms:
         for what in ["signal"] + ["cover"]*(track.uncovered == "skip"):
-            at, sums = running_integral(source, c, sizes[c], track.uncovered, coverage=what == "cover")
+            at, sums = running_integral(source, c, sizes[c], track.uncovered, what == "cover", mask=mask)
             write_npy(path/f"{c}.{what}.at.npy", at); write_npy(path/f"{c}.{what}.sum.npy", sums)
             if what == "signal": total += np.abs(np.diff(sums)).sum()
     check_signal(track, np.array([total]) if track.scale != "fraction" else np.array([min(total, 1)]), len(chroms))
-    write_json(side, _about(track, getattr(source, "done", None))
+    write_json(side, _about(track, source)
                | dict(chroms=list(chroms), source=str(track.path), made_from=made_of(INTEGRAL, made_from)))
 
 # %% ../nbs/03_tracks.ipynb #33c24d47

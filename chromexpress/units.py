@@ -118,14 +118,15 @@ def genes_digest(
     table = study.genes[["gene_id", "chrom", "tss", "strand"]]
     return digest([table.to_csv(index=False), {c: study.sizes[c] for c in dict.fromkeys(table.chrom)}], 12)
 
-# %% ../nbs/23_units.ipynb #4f560375
+# %% ../nbs/23_units.ipynb #241b6b46
 def track_identity(
     study:Study, # whose genes and assembly
     track:Track, # one track
     cache:dict, # of file digests
 ) -> dict: # what its stores are made from
     "What the stores of a track are made from."
-    return _source_identity(track, cache) | dict(scale=track.scale, uncovered=track.uncovered, row=track.row,
+    hidden = dict(blacklist=file_digest(study.blacklist, cache)) if study.blacklist and track.table is None else {}
+    return _source_identity(track, cache) | hidden | dict(scale=track.scale, uncovered=track.uncovered, row=track.row,
                                                  assembly=study.assembly, genes=genes_digest(study),
                                                  code=code_version(*BIN_CODE, *_more_code(track)))
 
@@ -170,9 +171,9 @@ def contacts_unit(
     return Unit(f"contacts:{cell}", "contacts", study.out/"contacts"/cell, made, (f"../{cell}.csv",),
                 work=Choosing(study, source), cost=dict(seconds=1 + size/20e6, bytes=size))
 
-# %% ../nbs/23_units.ipynb #f736f6a7
+# %% ../nbs/23_units.ipynb #95babaae
 CHECKED = Need(10_000, 100) # what quality control looks at
-WHOLE = ("bigwig", "bedgraph", "narrowpeak", *OF_READS) # kinds of sources that cover the whole genome
+WHOLE = ("bigwig", "bedgraph", "narrowpeak", "broadpeak", *OF_READS) # kinds of sources that cover the whole genome
 
 def checked(
     track:Track, # what is binned
@@ -305,7 +306,7 @@ def check_targets(
         raise InputError(f"{study.path}: no [expression], which {', '.join(lack)} must have to learn from; add it, "
                          "or apply a finished run to these tracks with `chromexpress predict`.")
 
-# %% ../nbs/23_units.ipynb #1d361549
+# %% ../nbs/23_units.ipynb #41c095de
 def _check_ready(unit, units):
     "Raises: InputError if a unit that this one depends on is not current."
     waits = [i for i in unit.after if i in units and state(units[i]) != "current"]
@@ -318,7 +319,7 @@ def _bin(unit):
     rows = study.out/"tracks"/f"genes-{unit.made_from['genes']}.csv"
     if not rows.exists(): write_csv(rows, study.genes)
     others = {PARTNERS: _fragments(study, track.cell)} if any(map(_of_partners, unit.work.stores)) else {}
-    fill(track, unit.work.stores, study.genes, study.sizes, unit.folder, _of_track(unit), others)
+    fill(track, unit.work.stores, study.genes, study.sizes, unit.folder, _of_track(unit), others, study.mask)
 
 def _choose_partners(unit):
     "Write the partners of a cell."

@@ -34,7 +34,10 @@ def test_binning(tmp_path):
     f = quick("binning", tmp_path, "--folder", tmp_path)
     for layout in ("random", "apart", "whole study"):
         assert f[f"{layout}: equal to values and mean"] == 1 and f[f"{layout}: bin_signal, s"] > 0
-        assert {f"{layout}: {k} / bin_signal" for k in ("values_and_mean", "values_alone")} <= set(f)
+        assert {f"{layout}: {k} / bin_signal" for k in ("values_and_mean", "values_alone", "bin_signal_pyBigWig")} <= set(f)
+        assert f[f"{layout}: equal with pyBigWig"] == 1 and f[f"{layout}: pybigtools_alone / values_alone"] > 0
+    assert f["whole study: whole_file_once / bin_signal"] > 0 and f["whole study: file, MB"] > 0
+    assert {f"whole study: memory with {r}, above imports, MiB" for r in ("pybigtools", "pyBigWig")} <= set(f)
     for layout in ("random", "apart"):
         assert f[f"{layout}: equal to stats"] == 1 and f[f"{layout}: stats / bin_signal"] > 0
         assert f"{layout}: stats, s (scaled from 3 windows)" in f

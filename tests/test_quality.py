@@ -1,10 +1,12 @@
 "Quality control: each measure by hand, each planted fault found, and nothing found where nothing is wrong."
 import re, shutil
-import numpy as np, pandas as pd, pyBigWig, pytest
-from chromexpress.quality import (ALL, QUARTILES, THIRDS, capped, check_quality, comparable, content_warnings, empty,
-                                  expression_classes,
-                                  fit_of_cells, is_one_of, ACTIVE, peak_warnings, quality_unit, ranked, same_twice,
-                                  silent_chromosomes,
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pyBigWig, pytest
+import chromexpress.quality_plots                                    # which registers its panels
+from chromexpress.plots import draw
+from chromexpress.quality import (ALL, COLUMNS, SHARES, QUARTILES, THIRDS, capped, check_quality, comparable,
+                                  content_warnings, empty, expression_classes,
+                                  fit_of_cells, is_one_of, ACTIVE, masked_genes, peak_warnings, quality_unit, ranked,
+                                  same_twice, silent_chromosomes,
                                   spearman, strand_warnings, tss_peak, window_of)
 from chromexpress.registry import load_study
 from chromexpress.simulate import simulate
@@ -311,6 +313,54 @@ def test_tracks_that_are_not_binned_are_left_out(tmp_path):
     do_unit(units["bin:cellA:H3K27ac"], units)
     check_quality(study, units)
     assert set(pd.read_csv(study.out/"qc.csv").assay) == {"H3K4me3", "H3K27ac"}
+
+# a blacklist
+
+def with_list(path, text): # a study that names a blacklist
+    (path.parent/"list.bed").write_text(text)
+    path.write_text(path.read_text().replace('assembly = "hg19"\n', 'assembly = "hg19"\nblacklist = "list.bed"\n'))
+    return path
+
+def test_a_blacklist_from_file_to_table(tmp_path):
+    "g000 has its TSS at 1,000,000 (0-based) of chr1, and blocks of signal to 3 kb around it; all of its upstream half is masked."
+    plain, path = [write_study(tmp_path/n, models='["ridge"]', tables="") for n in "ab"]
+    with_list(path, "chr1\t990000\t1000000\nchrX\t1\t2\n")
+    x, (study, qc, found) = look(plain)[0], look(path)
+    share = pd.read_csv(study.out/"masked.csv")
+    assert share.columns.tolist() == ["gene_id", "window", "share"] and len(share) == 240*share.window.nunique()
+    assert share[share.share > 0].values.tolist() == [["g000", w, .5] for w in sorted(share.window.unique())]
+    m = qc[qc.measure == "masked_genes"]
+    assert m[m["at"] == 10_000].set_index("group").value.to_dict() == pytest.approx({"none": 239/240, "up to 10 %": 0, "up to 50 %": 1/240, "more than half": 0})
+    (store,) = (study.out/"tracks"/"cellA"/"H3K4me3").glob("tss-w10000*.npy")
+    a, b = [np.load(o/store.relative_to(study.out)) for o in (x.out, study.out)]
+    assert (a[0, 20:50] > 0).any() and not b[0, :50].any() and np.array_equal(a[0, 50:], b[0, 50:]) and np.array_equal(a[1:], b[1:])
+    assert found.empty and not (x.out/"masked.csv").exists()
+    before = plan_units(*load_study(path))
+    (path.parent/"list.bed").write_text("chr1\t990000\t1000001\n")
+    after = plan_units(*load_study(path))
+    assert {state(u) for u in after.values() if u.kind == "bin"} == {"stale"}                  # all are binned anew
+    assert {i for i, u in before.items() if u.kind == "bin"} == {i for i, u in after.items() if state(u) == "stale"}
+
+def test_a_list_that_takes_too_much():
+    t = pd.DataFrame(dict(gene_id=[f"g{i}" for i in range(100)], window=2000, share=[.6]*2 + [.5] + [.1]*3 + [0.]*94))
+    rows, found = masked_genes(t)
+    assert [r[5] for r in rows] == [.94, .03, .01, .02] and [r[6] for r in rows] == [100]*4
+    assert found == [("masked", "", [], "more than half of 2,000 bp around the TSS is blacklisted at 2 of 100 genes (g0, g1); is it the right list?")]
+    assert masked_genes(t.iloc[1:])[1] != [] and masked_genes(t.iloc[2:])[1] == []             # one of 99 is more than 1 %
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [np.nan, 1.])
+def test_panels_of_next_to_nothing(value):
+    "One chromosome, one track, no number: nothing collapses, and nothing divides by zero."
+    of = dict([("chromosome-signal", [("c", "K4", "chromosome_signal", "chr1")]), ("track-correlation", [("c", "K4", "correlation", "K27")]),
+               ("expression-fit", [(a, "K4", "expression_fit", b) for a in "ab" for b in "ab"]), ("tss-profiles", [("c", "K4", "profile", ALL)]),
+               ("masked-windows", [("all", "all", "masked_genes", k) for k in SHARES])])
+    for name, rows in of.items():
+        fig = draw(name, pd.DataFrame([(*r, 5000., value, 10) for r in rows], columns=COLUMNS))
+        fig.canvas.draw()
+        texts = [t.get_text() for ax in fig.axes for t in ax.texts]
+        if name == "expression-fit": assert texts.count("–" if np.isnan(value) else f"{value:.2f}") == 4
+        plt.close(fig)
 
 # real data
 

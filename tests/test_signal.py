@@ -1,11 +1,13 @@
-"""Every source binned by hand: bigWig, bedGraph, narrowPeak and arrays; partial bins, both ends of a chromosome,
+"""Every source binned by hand: bigWig, bedGraph, lists of peaks and arrays; partial bins, both ends of a chromosome,
 silence, damage."""
-import gzip
-import numpy as np, pandas as pd, pyBigWig, pytest
+import gzip, os
+import numpy as np, pandas as pd, pyBigWig, pysam, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import ASSEMBLIES, chrom_sizes
-from chromexpress.signal import (RegionArrays, bin_signal, integral_means, max_of_overlaps, open_source,
-                                 read_intervals,
+from chromexpress.signal import (BIGWIG_READERS, BGZF_END, BigWig, IndexedIntervals, Intervals, RegionArrays,
+                                 bigwig_reader, bin_signal, has_index,
+                                 integral_means, masked_in, masked_share, max_of_overlaps, open_source, read_intervals,
+                                 read_mask,
                                  running_integral, source_kind, stretches)
 pytestmark = pytest.mark.usefixtures("hear")
 
@@ -44,12 +46,21 @@ def write_arrays(path, rows, sizes=SIZES): # whole chromosomes; the track is row
     return path
 
 PEAK = "{}\t{}\t{}\tname\t999\t.\t{}\t-1\t-1\t5\n" # column 7 is the signal, column 5 (999) is not
+BROAD = "{}\t{}\t{}\tname\t999\t.\t{}\t-1\t-1\n" # one column less: a broadPeak has no summit
+
+def with_index(path, rows): # packed by bgzip, its index beside it
+    write_text(path, rows)
+    pysam.tabix_index(str(path), preset="bed", force=True)
+    return path.with_name(path.name + ".gz")
+
 WRITE = {
     "bigWig": lambda f, rows, sizes=SIZES: (write_bigwig(f/"x.bigWig", rows, sizes), {}),
     "bedGraph": lambda f, rows, sizes=SIZES: (write_text(f/"x.bedGraph", rows), {}),
     "bedGraph.gz": lambda f, rows, sizes=SIZES: (write_text(f/"x.bedGraph.gz", rows), {}),
     "narrowPeak": lambda f, rows, sizes=SIZES: (write_text(f/"x.narrowPeak", rows, PEAK), {}),
     "narrowPeak.gz": lambda f, rows, sizes=SIZES: (write_text(f/"x.narrowPeak.gz", rows, PEAK), {}),
+    "broadPeak.gz": lambda f, rows, sizes=SIZES: (write_text(f/"x.broadPeak.gz", rows, BROAD), {}),
+    "bedGraph.gz with an index": lambda f, rows, sizes=SIZES: (with_index(f/"x.bedGraph", rows), {}),
     "npy": lambda f, rows, sizes=SIZES: (write_arrays(f/"arrays", rows, sizes), dict(row=1)),
 }
 
@@ -117,7 +128,89 @@ def test_skipped_bases_are_counted(tmp_path):
     ragged = bin_signal(s, regions(("chr1", 230, 290), ("chr1", 190, 215)), 30, SIZES, uncovered="skip")
     assert ragged.covered.tolist() == [20, 0, 25] and ragged.values[-1] == np.float32((10*2 + 15*6)/25)
 
-# narrowPeak
+# bigWigs by either library
+
+@pytest.mark.parametrize("seed", range(3))
+def test_both_libraries_read_the_same_to_the_last_bit(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    rows = [(c, s, e, rng.normal()*10.**rng.integers(-30, 30)) for c, s, e, _ in random_track(seed, BIGGER)]
+    rows[3] = *rows[3][:3], NAN                                                     # a value that is none counts as no value
+    fast, plain = [BigWig(write_bigwig(tmp_path/"x.bw", rows, BIGGER), r) for r in BIGWIG_READERS]
+    assert (fast.reader, plain.reader) == ("pybigtools", "pyBigWig") and fast.header == plain.header == BIGGER
+    for c, n in BIGGER.items():
+        for fill in (NAN, 0, 1, 2.5): assert fast.filled(c, 0, n, fill).tobytes() == plain.filled(c, 0, n, fill).tobytes()
+        a, b = fast.read(c, 10, n - 7), plain.read(c, 10, n - 7)
+        assert a.dtype == b.dtype == np.float32 and a.tobytes() == b.tobytes()
+    for u in (0., 1., "skip"):
+        a, b = [bin_signal(s, random_regions(seed, BIGGER), 25, BIGGER, u) for s in (fast, plain)]
+        assert a.values.tobytes() == b.values.tobytes() and (u != "skip" or a.covered.tobytes() == b.covered.tobytes())
+
+def test_which_library_reads(tmp_path, monkeypatch):
+    path = write_bigwig(tmp_path/"x.bw", TRACK)
+    monkeypatch.delenv("CHROMEXPRESS_BIGWIG", raising=False)
+    assert bigwig_reader() == BigWig(path).reader == "pybigtools"                   # because it is installed
+    monkeypatch.setenv("CHROMEXPRESS_BIGWIG", "pyBigWig")
+    assert bigwig_reader() == BigWig(path).reader == "pyBigWig"
+    monkeypatch.setenv("CHROMEXPRESS_BIGWIG", "pybigwig")
+    with pytest.raises(InputError, match="CHROMEXPRESS_BIGWIG=pybigwig: no such library; did you mean 'pyBigWig'"): bigwig_reader()
+    monkeypatch.setattr("chromexpress.signal.find_spec", lambda name: None if name == "pybigtools" else name)
+    monkeypatch.setenv("CHROMEXPRESS_BIGWIG", "pybigtools")
+    with pytest.raises(InputError, match=r"not installed; pip install 'chromexpress\[fast\]'"): bigwig_reader()
+    monkeypatch.delenv("CHROMEXPRESS_BIGWIG")
+    assert bigwig_reader() == "pyBigWig"                                            # the only one that is there
+
+# bedGraphs with an index
+
+def test_a_chromosome_at_a_time(tmp_path):
+    rows = [*TRACK, ("chr2", 250, 251, 9.)]
+    path = with_index(tmp_path/"x.bedGraph", rows)
+    s = open_source(path, SIZES, list(SIZES))
+    assert isinstance(s, IndexedIntervals) and s.reader == "tabix" and s.ends == {"chr1": 1000, "chr2": 251}
+    whole = Intervals(path)
+    for c, n in SIZES.items(): np.testing.assert_array_equal(s.read(c, 0, n), whole.read(c, 0, n))
+    assert s._held[0] == "chr2"
+
+def test_an_index_that_is_no_use(tmp_path, monkeypatch):
+    path = with_index(tmp_path/"x.bedGraph", TRACK)
+    index = tmp_path/"x.bedGraph.gz.tbi"
+    assert has_index(path)
+    os.utime(index, (0, 0))                                                         # older than its file
+    assert not has_index(path) and not isinstance(open_source(path, SIZES, ["chr1"]), IndexedIntervals)
+    os.utime(path, (0, 0))
+    assert has_index(path)
+    monkeypatch.setattr("chromexpress.signal.find_spec", lambda name: None)         # no pysam
+    assert not has_index(path)
+    monkeypatch.undo()
+    index.write_bytes(b"no index")
+    with pytest.raises(InputError, match="x.bedGraph.gz: damaged, or not what its index is of"): open_source(path, SIZES, ["chr1"])
+    index.unlink()
+    assert not has_index(path) and open_source(path, SIZES, ["chr1"]).read("chr1", 199, 201).tolist() == [2, 6]
+
+@pytest.mark.parametrize("rows,message", [
+    ([("chr1", 0, 10, 1), ("chr1", 5, 20, 1)], "x.bedGraph.gz, chr1, interval 2: overlaps another interval of chr1"),
+    ([("chr1", 0, 10, 1), ("chr1", 15, 20, "x")], r"x.bedGraph.gz, chr1, interval 2: needs 0 ≤ start < end .* column 4 \(1 such"),
+    ([("chr1", 0, 1001, 1)], "chr1 ends at 1000, and something in the file at 1001")])
+def test_wrong_lines_behind_an_index(rows, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        open_source(with_index(tmp_path/"x.bedGraph", rows), SIZES, ["chr1"]).read("chr1", 0, 10)
+
+def test_blocks_that_end_early(tmp_path):
+    "A file of bgzip's blocks that was cut between two of them is whole for gzip."
+    path = with_index(tmp_path/"x.bedGraph", TRACK)
+    whole = path.read_bytes()
+    assert whole.endswith(BGZF_END) and gzip.decompress(whole[:-28]) == gzip.decompress(whole)
+    path.write_bytes(whole[:-28])
+    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early"): open_source(path, SIZES, ["chr1"])
+    with pytest.raises(InputError, match="x.bedGraph.gz: the gzip stream ends early"): read_intervals(path, 3, 4)
+
+# lists of peaks
+
+def test_a_broad_peak_has_nine_columns(tmp_path):
+    path = write_text(tmp_path/"x.broadPeak", [("chr1", 100, 340, 2.5), ("chr1", 200, 260, 7)], BROAD)
+    found = bins_of(open_source(path, SIZES, ["chr1"]), "chr1", 190, 290, 50).values
+    np.testing.assert_allclose(found, [[(10*2.5 + 40*7)/50, (20*7 + 30*2.5)/50]], rtol=1e-7)
+    write_text(path, [("chr1", 100, 340, 2.5)], BROAD.replace("\t-1\t-1", "\t-1"))
+    with pytest.raises(InputError, match="x.broadPeak, line 1: fewer than the 9 columns"): open_source(path, SIZES, ["chr1"])
 
 def test_overlapping_peaks_take_the_maximum(tmp_path):
     # 100–200 is 2.5; 200–260 is 7; 260–320 is 4 (of 240–320); 320–340 is 2.5 again; 500–600 is 3, not the 1 of the
@@ -220,6 +313,63 @@ def test_running_integral_by_hand(tmp_path):
     corners, integral = running_integral(s, "chr2", 300, 1.)
     assert np.interp([60, 300], corners, integral).tolist() == [180, 420]
 
+# a blacklist
+
+def write_mask(path): # 150–210, 240–260 (of two that overlap) and 995–1000 of chr1; all of chr2 to 30
+    path.write_text("track name=list\n1\t150\t210\thigh\n1\t240\t250\n1\t245\t260\n1\t995\t1000\n2\t0\t30\nUn\t0\t99\n")
+    return read_mask(path, SIZES)
+
+def test_a_mask_by_hand(tmp_path):
+    mask = write_mask(tmp_path/"list.bed")
+    assert {c: [x.tolist() for x in of] for c, of in mask.items()} == {"chr1": [[150, 240, 995], [210, 260, 1000]], "chr2": [[0], [30]]}
+    assert masked_in(mask, "chr1", 200, 245) == [(200, 210), (240, 245)] and masked_in(mask, "chr1", 210, 240) == []
+    assert masked_in(mask, "chr3", 0, 9) == masked_in(None, "chr1", 0, 900) == []
+    r = regions(("chr1", 100, 300), ("chr1", 150, 200), ("chr1", 300, 900), ("chr1", 990, 1090), ("chr2", -20, 40))
+    assert masked_share(mask, r).tolist() == [80/200, 1, 0, 5/100, 30/60]
+
+@pytest.mark.parametrize("kind", WRITE)
+def test_masked_bases_count_as_uncovered(kind, tmp_path):
+    path, options = WRITE[kind](tmp_path, TRACK)
+    s, mask = open_source(path, SIZES, list(SIZES), **options), write_mask(tmp_path/"list.bed")
+    find = lambda u: bins_of(s, "chr1", 100, 260, 40, uncovered=u, mask=mask)
+    np.testing.assert_allclose(find(0.).values, [[2, 10*2/40, 10*6/40, 20*1/40]], rtol=1e-7)
+    np.testing.assert_allclose(find(1.).values, [[2, (10*2 + 30*1)/40, (30*1 + 10*6)/40, (20*1 + 20*1)/40]], rtol=1e-7)
+    skip = find("skip")
+    assert skip.values.tolist() == [[2, 2, 6, 1]] and skip.covered.tolist() == [[40, 10, 10, 20]]
+    assert bins_of(s, "chr1", 100, 140, 40, mask=mask).values.tolist() == bins_of(s, "chr1", 100, 140, 40).values.tolist() == [[2]]
+
+@pytest.mark.parametrize("uncovered", [0., 1., "skip"])
+def test_a_masked_integral_is_direct_binning(uncovered, tmp_path):
+    s, mask = open_source(write_bigwig(tmp_path/"x.bw", TRACK), SIZES, list(SIZES)), write_mask(tmp_path/"list.bed")
+    direct = bin_signal(s, regions(("chr1", 100, 1000)), 30, SIZES, uncovered, mask=mask).values
+    signal = integral_means(*running_integral(s, "chr1", 1000, uncovered, chunk=64, mask=mask), [100], 30, 30)
+    if uncovered == "skip":
+        bases = integral_means(*running_integral(s, "chr1", 1000, "skip", coverage=True, chunk=64, mask=mask), [100], 30, 30)
+        with np.errstate(invalid="ignore"): signal = signal/bases
+    np.testing.assert_allclose(signal, direct, rtol=1e-6)
+
+# bins of any size, windows of a megabase
+
+def spread(n=60, size=3_000_000, seed=5): # steps all over three megabases
+    rng = np.random.default_rng(seed)
+    cuts = np.unique(rng.integers(0, size, 2*n))
+    return [("chr1", int(s), int(e), float(v)) for s, e, v in zip(cuts[::2], cuts[1::2], rng.integers(1, 99, n)/8)], {"chr1": size}
+
+@pytest.mark.parametrize("bin", [25, 100])
+@pytest.mark.parametrize("window", [10_000, 200_000, 1_000_000])
+def test_wide_windows_against_plain_means(window, bin, tmp_path):
+    "Binned as they are, and out of a running integral."
+    rows, sizes = spread()
+    x, s = np.nan_to_num(bases(rows, "chr1", sizes)), open_source(write_bigwig(tmp_path/"x.bw", rows, sizes), sizes, ["chr1"])
+    starts = np.array([0, 777_777, 1_234_567, 3_000_000 - window])
+    plain = np.stack([x[i:i + window].reshape(-1, bin).mean(1) for i in starts])
+    r = pd.DataFrame(dict(chrom="chr1", start=starts, end=starts + window))
+    assert plain.max() > 5
+    np.testing.assert_array_equal(bin_signal(s, r, bin, sizes).values, plain.astype(np.float32))
+    corners, integral = running_integral(s, "chr1", 3_000_000)
+    assert len(corners) <= 2*len(rows) + 2
+    np.testing.assert_allclose(integral_means(corners, integral, starts, bin, window//bin), plain, rtol=1e-6, atol=1e-5)
+
 def test_stretches():
     r = regions(("chr1", 150, 250), ("chr2", 0, 10), ("chr1", 100, 200), ("chr1", 250, 300), ("chr1", 400, 500))
     plain = lambda **kwargs: [(c, int(lo), int(hi), list(map(int, rows)))
@@ -248,7 +398,9 @@ def test_truncated_bigwig_of_any_length(tmp_path):
     cut.write_bytes(whole)
     assert open_source(cut, SIZES, ["chr1"]).read("chr1", 0, 900).sum() > 0
 
-def test_a_bigwig_that_is_damaged_inside(tmp_path):
+@pytest.mark.parametrize("reader", BIGWIG_READERS)
+def test_a_bigwig_that_is_damaged_inside(reader, tmp_path, monkeypatch):
+    monkeypatch.setenv("CHROMEXPRESS_BIGWIG", reader)
     whole = bytearray(write_whole_bigwig(tmp_path/"x.bw").read_bytes())
     # the data begin after a count, at an offset that the header gives
     at = int.from_bytes(whole[16:24], "little") + 8 + 4
@@ -367,8 +519,8 @@ def test_infinite_signal(value, tmp_path):
 # formats and assemblies
 
 @pytest.mark.parametrize("name,kind", [("a.bw", "bigwig"), ("a.BigWig", "bigwig"), ("a.b.bg", "bedgraph"),
-                                       ("a.bdg.gz", "bedgraph"),
-                                       ("a.bedGraph", "bedgraph"), ("a.narrowPeak.gz", "narrowpeak")])
+                                       ("a.bdg.gz", "bedgraph"), ("a.bedGraph", "bedgraph"),
+                                       ("a.narrowPeak.gz", "narrowpeak"), ("a.broadPeak", "broadpeak")])
 def test_format_by_name(name, kind): assert source_kind(name) == kind and source_kind("nameless", kind) == kind
 
 def test_unknown_formats(tmp_path):

@@ -8,6 +8,7 @@ from chromexpress.signal import bin_signal, open_source
 from chromexpress.tracks import (INTEGRAL, SCALES, WIDE, Need, Track, apply_edits, fill, flip, is_current, plan, pool,
                                  read_windows,
                                  regions_of, serves, store_paths)
+from test_signal import write_bigwig
 from toy import files, killed_at_rename, times
 pytestmark = pytest.mark.usefixtures("hear")
 
@@ -61,6 +62,26 @@ def test_sidecar_counts_what_left_the_chromosome(track, tmp_path, caplog):
     assert (side["scale"], side["uncovered"]) == ("linear", 0.)
     assert "2 windows of tss-w200-b50 leave their chromosome, by 140 bases in all; these count as 0." in caplog.text
     assert "2 windows of tss-w400-b100 leave their chromosome, by 340 bases in all" in caplog.text        # 150 + 190
+
+def test_the_sidecar_names_the_library_and_nothing_depends_on_it(tmp_path, monkeypatch):
+    write_bigwig(tmp_path/"x.bigWig", TRACK, SIZES)
+    t, read, kept = Track("cellA", "H3K4me3", str(tmp_path/"x.bigWig")), {}, {}
+    for reader in ("pybigtools", "pyBigWig"):
+        monkeypatch.setenv("CHROMEXPRESS_BIGWIG", reader)
+        binned(t, [N], tmp_path/reader)
+        read[reader] = json.loads((tmp_path/reader/"tss-w200-b50.json").read_text()).pop("reader")
+        kept[reader] = (tmp_path/reader/"tss-w200-b50.npy").read_bytes()
+    assert read == {r: r for r in read} and kept["pybigtools"] == kept["pyBigWig"]
+    assert is_current(tmp_path/"pybigtools", N, dict(source="s"))                 # whichever library is there now
+    assert fill(t, [N], GENES, SIZES, tmp_path/"pybigtools", dict(source="s")) == []
+
+def test_a_mask_takes_bases_out_of_a_store(track, tmp_path):
+    "4950–5030 of chr1: the ten bases of 5020–5030, of 10, go from 5000–5050."
+    mask = dict(chr1=(np.array([4950]), np.array([5030])))
+    fill(track, [N], GENES, SIZES, tmp_path/"s", dict(source="s"), mask=mask)
+    x = np.load(tmp_path/"s"/"tss-w200-b50.npy")
+    np.testing.assert_allclose(x[1], [4, 0, 20*10/50, 10*10/50], rtol=1e-7)
+    np.testing.assert_allclose(x[[0, 3, 4]], np.array(WINDOWS)[[0, 3, 4]], rtol=1e-7)
 
 def test_windows_without_signal_are_counted(track, tmp_path):
     binned(track, [Need(20, 10)], tmp_path/"s")             # p, m: 4990–5010 is empty; e: 40–60 is empty
