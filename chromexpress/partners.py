@@ -38,7 +38,7 @@ def slots_of(
     number[gene[keep], slot[keep]], score[gene[keep], slot[keep]] = row[keep], edges.score.to_numpy()[keep]
     return Slots(f[place], number, score)
 
-# %% ../nbs/15_partners.ipynb #ac06f59a
+# %% ../nbs/15_partners.ipynb #7fd334db
 def _elsewhere(own, free, far, rng, among):
     "For each of a gene's fragments another one that is about as far away; itself where none is left."
     out = own.copy()
@@ -53,10 +53,11 @@ def permuted(
     genes:pd.DataFrame, # gene frame, the same
     seed:int, # of the draw
     among:int=16, # fragments that come nearest to the same distance
-) -> Slots: # the same scores and numbers of partners; other fragments of the same chromosome, none of them the gene's own
+) -> Slots: # the same scores and numbers of partners; other fragments of the chromosome, none the gene's own
     "Move contacts to fragments at about the same distance. Contacts on other chromosomes stay as they are."
     rng, f, number, stay = np.random.default_rng(seed), slots.fragments, slots.number.copy(), 0
-    mid, chrom, tss, of = ((f.start + f.end)/2).to_numpy(), f.chrom.to_numpy(), genes.tss.to_numpy(), genes.chrom.to_numpy()
+    mid, chrom = ((f.start + f.end)/2).to_numpy(), f.chrom.to_numpy()
+    tss, of = genes.tss.to_numpy(), genes.chrom.to_numpy()
     here = {c: np.flatnonzero(chrom == c) for c in dict.fromkeys(of)}
     for g in np.flatnonzero((slots.number >= 0).any(1)):
         cis = (slots.number[g] >= 0) & (chrom[slots.number[g]] == of[g])
@@ -85,7 +86,7 @@ def _bins_of(offsets, rows): # bins of some fragments, one after the other; and 
     n = offsets[rows + 1] - offsets[rows]
     return np.repeat(offsets[rows], n) + within(n), n
 
-# %% ../nbs/15_partners.ipynb #34ae48ca
+# %% ../nbs/15_partners.ipynb #e2931346
 def read_fragments(
     folders, # one folder of stores for each assay
     bin:int, # of the store, bp
@@ -99,7 +100,8 @@ def read_fragments(
     at, n = _bins_of(first, rows)
     for path in [store_paths(f, store)[0] for f in folders]:
         if not np.array_equal(np.load(path.with_suffix(".offsets.npy"), mmap_mode="r"), first):
-            raise InputError(f"{path}: its fragments are not those of the contacts; run `chromexpress prepare` again.")
+            raise InputError(f"{path}: its fragments are not those of the contacts; "
+                             "run `chromexpress prepare` again.")
         values.append(np.load(path, mmap_mode="r")[at])
         skip = path.with_suffix(".cover.npy")
         cover.append(np.load(skip, mmap_mode="r")[at] if skip.exists() else None)
@@ -149,7 +151,7 @@ def edit_fragments(
         values[at, t] = bg + (values[at, t] - bg)*(1 - share*(1 - e.factor))
     return Fragments(values, x.bases, x.offsets)
 
-# %% ../nbs/15_partners.ipynb #f8c59606
+# %% ../nbs/15_partners.ipynb #d883a00d
 def pack(
     values:torch.Tensor, # (bins, tracks) of all fragments
     offsets:np.ndarray, # (fragments + 1,) where each fragment's bins start
@@ -158,11 +160,12 @@ def pack(
     "Fragments side by side, as wide as the longest of them."
     n = offsets[rows + 1] - offsets[rows]
     longest, i = int(n.max(initial=0)), within(n)
-    to, at = (torch.as_tensor(np.repeat(k, n) + i, device=values.device) for k in (longest*np.arange(len(n)), offsets[rows]))
+    first = longest*np.arange(len(n)), offsets[rows]
+    to, at = (torch.as_tensor(np.repeat(k, n) + i, device=values.device) for k in first)
     x = values.new_zeros(len(n)*longest, values.shape[1]).index_copy_(0, to, values.index_select(0, at))
     return x.view(len(n), longest, values.shape[1]), torch.as_tensor(n, device=values.device)
 
-# %% ../nbs/15_partners.ipynb #ce5a6458
+# %% ../nbs/15_partners.ipynb #7c54ecaf
 class Partners:
     "The partners of genes, as input of a network."
     def __init__(self, values:dict, # bin size → (bins, tracks) float32 tensor, on the scale that models see
@@ -176,9 +179,10 @@ class Partners:
         return Partners(self.values, self.offsets, self.number[rows], self.score[rows])
     def to(self, device): # the same, its signal on another device
         return Partners({b: v.to(device) for b, v in self.values.items()}, self.offsets, self.number, self.score)
-    def tensors(self): # partner_<bin>: (P, longest, tracks); partner_n_<bin>: (P,) bins; slot: (P,) gene × slots + slot; score: (P,)
+    def tensors(self): # partner_<b>: (P, longest, tracks); partner_n_<b>: (P,) bins; slot: gene × slots + slot; score
         there, device = self.number >= 0, next(iter(self.values.values())).device
-        found = dict(slot=torch.as_tensor(np.flatnonzero(there), device=device), score=torch.as_tensor(self.score[there], device=device))
+        found = {k: torch.as_tensor(v, device=device)
+                 for k, v in (("slot", np.flatnonzero(there)), ("score", self.score[there]))}
         for b, v in self.values.items():
             found[f"partner_{b}"], found[f"partner_n_{b}"] = pack(v, self.offsets[b], self.number[there])
         return found
@@ -236,7 +240,7 @@ def partner_inputs(
     values = {b: torch.from_numpy(log_linear(v.values, scales)) for b, v in pooled.items()}
     return Partners(values, {b: v.offsets for b, v in pooled.items()}, number, s.score[rows])
 
-# %% ../nbs/15_partners.ipynb #96fa2142
+# %% ../nbs/15_partners.ipynb #736821d3
 def no_partners(
     n:int, # genes
     tracks:int, # how many
@@ -244,5 +248,5 @@ def no_partners(
     slots:int=8, # of a gene
 ) -> Partners: # with every slot empty
     "The partners of genes of which none is known."
-    none = torch.zeros(0, tracks)
-    return Partners(dict.fromkeys(bins, none), dict.fromkeys(bins, np.zeros(1, int)), np.full((n, slots), -1), np.zeros((n, slots), np.float32))
+    none = dict.fromkeys(bins, torch.zeros(0, tracks)), dict.fromkeys(bins, np.zeros(1, int))
+    return Partners(*none, np.full((n, slots), -1), np.zeros((n, slots), np.float32))
