@@ -6,9 +6,8 @@
 __all__ = ['Slots', 'slots_of', 'permuted', 'Fragments', 'within', 'read_fragments', 'pool_fragments', 'edit_fragments', 'pack',
            'Partners', 'study_slots', 'partner_inputs', 'no_partners']
 
-# %% ../nbs/15_partners.ipynb #e3481f6c
+# %% ../nbs/15_partners.ipynb #a7b275c1
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .contacts import EDGES, PARTNERS, fragments_of
@@ -38,13 +37,13 @@ def slots_of(
     number[gene[keep], slot[keep]], score[gene[keep], slot[keep]] = row[keep], edges.score.to_numpy()[keep]
     return Slots(f[place], number, score)
 
-# %% ../nbs/15_partners.ipynb #7fd334db
+# %% ../nbs/15_partners.ipynb #810cba28
 def _elsewhere(own, free, far, rng, among):
     "For each of a gene's fragments another one that is about as far away; itself where none is left."
     out = own.copy()
-    for j in range(len(own)):
-        if not len(free): break
-        out[j] = rng.choice(free[np.argsort(np.abs(far[free] - far[own[j]]), kind="stable")[:among]])
+    for j in range(min(len(own), len(free))):
+        gap, k = np.abs(far[free] - far[own[j]]), min(among, len(free)) - 1
+        out[j] = rng.choice(free[gap <= np.partition(gap, k)[k]])
         free = free[free != out[j]]
     return out
 
@@ -62,7 +61,8 @@ def permuted(
     for g in np.flatnonzero((slots.number >= 0).any(1)):
         cis = (slots.number[g] >= 0) & (chrom[slots.number[g]] == of[g])
         own = slots.number[g][cis]
-        number[g, cis] = _elsewhere(own, np.setdiff1d(here[of[g]], own), np.abs(mid - tss[g]), rng, among)
+        free = here[of[g]][~np.isin(here[of[g]], own)]
+        number[g, cis] = _elsewhere(own, free, np.abs(mid - tss[g]), rng, among)
         stay += (number[g, cis] == own).sum()
     if stay: log.info("permuted contacts: %d stay, their chromosome has no other fragment.", stay)
     return Slots(f, number, slots.score)
@@ -194,21 +194,21 @@ class Partners:
         v = {b: torch.where(v.isnan(), torch.as_tensor(fill).to(v), v) for b, v in self.values.items()}
         return Partners(v, self.offsets, self.number, self.score)
 
-# %% ../nbs/15_partners.ipynb #ccea894f
-@lru_cache(maxsize=16)
-def _edges(path, stamp):
-    "The edges in a file; read again if it has changed."
-    return pd.read_csv(path, dtype=dict(gene_id=str, chrom=str))
-
+# %% ../nbs/15_partners.ipynb #ccb5fc9a
 def study_slots(
     study, # a study with contacts of the cell, prepared
     cell:str, # which cell
     slots:int=8, # of a gene
-) -> Slots: # the partners of all genes of the study
+    seed:int|None=None, # permute the contacts; None: as they are
+) -> Slots: # the partners of all genes of the study; remembered with the study until the file changes
     "The partners in a cell. Raises: InputError if they have not been chosen yet."
     path = Path(study.out)/"contacts"/f"{cell}.csv"
     if not path.exists(): raise InputError(f"{path}: no such file; `chromexpress prepare` writes it.")
-    return slots_of(_edges(path, path.stat().st_mtime_ns), study.genes, slots)
+    known, key = study.__dict__.setdefault("_slots", {}), (cell, slots, seed, path.stat().st_mtime_ns)
+    if key not in known:
+        s = slots_of(pd.read_csv(path, dtype=dict(gene_id=str, chrom=str)), study.genes, slots)
+        known[key] = s if seed is None else permuted(s, study.genes, seed)
+    return known[key]
 
 # %% ../nbs/15_partners.ipynb #fe0eb81d
 def _seen(slots, rows, gene_ids, apart):
@@ -221,7 +221,7 @@ def _seen(slots, rows, gene_ids, apart):
     ids = np.asarray(gene_ids)[rows][np.nonzero(number >= 0)[0]]
     return kept, number, places.assign(gene_id=ids) if apart else places
 
-# %% ../nbs/15_partners.ipynb #9568146e
+# %% ../nbs/15_partners.ipynb #d3d8bdca
 def partner_inputs(
     task, # which run
     rows, # (n,) which genes of the study
@@ -231,8 +231,8 @@ def partner_inputs(
     edits:pd.DataFrame|None=None, # changes of the genome, as in `tracks.apply_edits`
 ) -> Partners: # of the n genes
     "The partners of genes."
-    s, scales, finest = study_slots(task.study, task.run.cell, slots), [t.scale for t in task.tracks], min(bins)
-    if shuffle: s = permuted(s, task.study.genes, seed_of("permuted contacts", task.run.seed, task.run.cell))
+    cell, scales, finest = task.run.cell, [t.scale for t in task.tracks], min(bins)
+    s = study_slots(task.study, cell, slots, seed_of("permuted contacts", task.run.seed, cell) if shuffle else None)
     kept, number, places = _seen(s, rows, task.study.genes.gene_id, edits is not None and "gene_id" in edits)
     x = read_fragments(task.folders(), finest, s.fragments, kept)
     if edits is not None: x = edit_fragments(x, places, finest, edits, task.run.marks, scales)

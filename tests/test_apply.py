@@ -21,7 +21,7 @@ def trained(tmp_path_factory): # a study with every model, run in cellA on both 
     torch.set_num_threads(1)
     tables = "\n".join(f"[models.{n}]\nmarks = [\"all\"]\n{SMALL.get(n, '')}" for n in NAMES if n != "ridge")
     path = write_study(tmp_path_factory.mktemp("trained"), json.dumps(NAMES), tables + '\n[models.ridge]\nmarks = ["each", "all"]\n',
-                       top=PLUGINS, profiles=True)
+                       top=PLUGINS, profiles=True, contacts=True)
     units = plan_units(*load_study(path))
     with quiet_log(): batch.run_units(path, choose(units, dict(cells=["cellA"])), device="cpu")
     return path
@@ -32,7 +32,8 @@ def another(trained, folder, change=lambda text: text, cell="cellB", expression=
     folder.mkdir(exist_ok=True)
     for f in trained.parent.glob("*.*"): shutil.copy(f, folder)
     text = trained.read_text().replace('name = "toy"', 'name = "new"').replace(f"[tracks.{cell}]", "[tracks.mine]")
-    keep = {"genes", "tracks.mine"} | ({"expression", "expression.cells"} if expression else set())
+    text = text.replace(f"[contacts.{cell}]", "[contacts.mine]")
+    keep = {"genes", "tracks.mine", "contacts.mine"} | ({"expression", "expression.cells"} if expression else set())
     parts = re.split(r"^(?=\[)", text, flags=re.M)
     text = parts[0] + "".join(p for p in parts[1:] if re.match(r"\[(.*?)\]", p)[1] in keep)
     if expression: text = re.sub(r'(\[expression.cells\]\n)(.*\n)+?(?=\[)', rf'\1mine = "{cell}"\n', text)
