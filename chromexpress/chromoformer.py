@@ -71,7 +71,7 @@ def in_frame(
     at = source.clamp(0, max(x.shape[1] - 1, 0))[:, None].expand(-1, x.shape[2], -1)
     return x.mT.gather(2, at).masked_fill(~seen[:, None], 0), seen
 
-# %% ../nbs/13_chromoformer.ipynb #8e4c1484
+# %% ../nbs/13_chromoformer.ipynb #4984834d
 def to_inputs(
     q:torch.Tensor, # (rows, width of all heads) one query a row
     w:torch.Tensor, # (width, d) weights that would make the keys
@@ -79,7 +79,7 @@ def to_inputs(
 ) -> torch.Tensor: # (rows, heads, d): its product with an input is the logit
     "Queries carried through the weights of the keys, scaled."
     e = q.shape[1] // heads
-    return torch.einsum("rhe,hed->rhd", q.unflatten(1, (heads, e)), w.unflatten(0, (heads, e)) * e**-.5)
+    return torch.einsum("rhe,hed->rhd", q.unflatten(1, (heads, e)), w.unflatten(0, (heads, e)) * e**-.5).contiguous()
 
 # %% ../nbs/13_chromoformer.ipynb #f5fefadd
 def from_inputs(
@@ -186,7 +186,7 @@ class Pairwise(nn.Module):
             h, of = block(h if of is None else h[of], seen), None
         return h
 
-# %% ../nbs/13_chromoformer.ipynb #d0809ec7
+# %% ../nbs/13_chromoformer.ipynb #9537ac45
 class Regulation(nn.Module):
     "The promoter among its partners: gated attention among up to 1 + slots tokens."
     def __init__(self, s:ChromoformerSizes): # of the network
@@ -196,17 +196,19 @@ class Regulation(nn.Module):
 
     def forward(self, x, absent, contact): # (genes, tokens, d), −1e9 where a token is absent, contacts → (genes, d)
         *blocks, last = self.transformer["layers"]
-        for block in blocks: x = block(x, self.among(block.self_att, x, absent, contact))
+        hidden, first = absent[:, None, :, None], F.pad(contact[:, None, :, None], (0, x.shape[1] - 1))
+        x = x.transpose(0, 1).contiguous()                                                   # (tokens, genes, d)
+        for block in blocks: x = block(x, self.among(block.self_att, x, hidden, first))
+        x = x.transpose(0, 1)
         return last(x[:, 0], self.of_first(last.self_att, x, absent, contact))
 
-    def among(self, att, x, absent, contact): # (genes, tokens, d) → (genes, tokens, width)
-        g, n, h = *x.shape[:2], att.heads
-        w = att.att.weight.split([3*att.width, att.width])
-        q, k, v = F.linear(x, w[0]).view(g, n, 3, h, -1).permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2).unbind(0)
-        first = F.pad(contact[:, None, :, None], (0, n - 1))                                 # of the promoter's query
-        logit = torch.addcmul(absent[:, None, :, None], first, att.gamma_f.view(h, 1, 1)).flatten(0, 1)
-        a = torch.baddbmm(logit, k, q.mT, alpha=q.shape[2]**-.5).softmax(1)                  # (genes·heads, key, query)
-        return (a.mT @ v).view(g, h, n, -1).transpose(1, 2).flatten(2) * F.linear(x, w[1]).sigmoid()
+    def among(self, att, x, hidden, first): # (tokens, genes, d), (genes, 1, key, query) twice → (tokens, genes, width)
+        n, g, h = *x.shape[:2], att.heads
+        q, k, v, gate = (F.linear(x, w) for w in att.parts("att"))
+        q, k, v = (t.view(n, g*h, -1).transpose(0, 1) for t in (q, k, v))
+        logit = torch.addcmul(hidden, first, att.gamma_f.view(h, 1, 1)).flatten(0, 1)        # (genes·heads, key, query)
+        a = torch.baddbmm(logit, k, q.mT, alpha=q.shape[2]**-.5).softmax(1)
+        return (a.mT @ v).transpose(0, 1).reshape(n, g, -1) * gate.sigmoid()
 
     def of_first(self, att, x, absent, contact): # the same for the first token: (genes, width)
         wq, wk, wv, wg = att.parts("att")

@@ -74,9 +74,9 @@ def _eligible(c, threshold, longest, nearest, far, trans):
         keep &= ~bad.to_numpy(bool)
     return keep, counts
 
-# %% ../nbs/05_contacts.ipynb #761999ca
+# %% ../nbs/05_contacts.ipynb #e1c425a2
 def best_partners(
-    candidates:pd.DataFrame, # the columns of EDGES, `distance` in bp (NaN on another chromosome), and perhaps `order` among equal scores
+    candidates:pd.DataFrame, # the columns of EDGES; `distance` in bp, NaN on another chromosome; perhaps `order` of equals
     genes:pd.DataFrame, # gene frame; its order is that of the result
     k:int=8, # partners of a gene, at most
     threshold:float=1.5, # scores must be above it
@@ -165,7 +165,7 @@ def _split_places(t, columns, path): # columns of places → chrom, start, end o
         out[list(names)] = part
     return out
 
-# %% ../nbs/05_contacts.ipynb #4071aef7
+# %% ../nbs/05_contacts.ipynb #0d450e4d
 def seen_base(
     pairs:pd.DataFrame, # chrom1, start1, end1, chrom2, start2, end2 as in the file
 ) -> int|None: # 0 or 1; None if there is nothing to see it by
@@ -179,7 +179,8 @@ def seen_base(
 def _with_header(path, kind, columns):
     "Pairs of a file whose columns have names, as text."
     t, names = read_table(path), IBED | columns if kind == "ibed" or "chrom1" in columns else columns
-    if "chrom1" in names: return check_columns(t, list(names.values()), path)[list(names.values())].set_axis(list(names), axis=1)
+    wanted = list(names.values())
+    if "chrom1" in names: return check_columns(t, wanted, path)[wanted].set_axis(list(names), axis=1)
     a, b, s = (names.get(c, c) for c in ("frag1", "frag2", "score"))
     check_columns(t, [a, b, s], path)
     return _split_places(t, [a, b], path).assign(score=t[s])
@@ -355,15 +356,16 @@ def resolutions(
         raise InputError(f"{path}: not a cooler, or damaged ({str(e).splitlines()[0]}); "
                          "copy or download it again.") from None
 
-# %% ../nbs/05_contacts.ipynb #694428c9
-def _index_of(g, path): # group of a resolution → chromosome → length; → first bin; where rows of pixels begin; columns of bins
+# %% ../nbs/05_contacts.ipynb #36b0a096
+def _index_of(g, path): # chromosome → length; → first bin; where rows of pixels begin; columns of bins
     if g.attrs.get("storage-mode", "symmetric-upper") not in ("symmetric-upper", b"symmetric-upper"):
         raise InputError(f"{path}: it stores a full matrix; needed is the upper triangle, cooler's default.")
     names = [n.decode() if isinstance(n, bytes) else n for n in g["chroms/name"][:]]
     header, first = (dict(zip(names, map(int, v))) for v in (g["chroms/length"][:], g["indexes/chrom_offset"][:-1]))
-    return header, first, g["indexes/bin1_offset"][:].astype(np.int64), [c for c in g["bins"] if c not in ("chrom", "start", "end")]
+    columns = [c for c in g["bins"] if c not in ("chrom", "start", "end")]
+    return header, first, g["indexes/bin1_offset"][:].astype(np.int64), columns
 
-def _pixels(g, ends, chunk): # group of pixels, where rows end; yields bin1, bin2, counts of whole rows, about `chunk` at a time
+def _pixels(g, ends, chunk): # where rows end; yields bin1, bin2, counts of whole rows, about `chunk` at a time
     i = 0
     while i < len(ends) - 1:
         j = max(i + 1, int(np.searchsorted(ends, ends[i] + chunk, "right")) - 1)
@@ -592,8 +594,8 @@ def expected_contacts(
         total += np.bincount((j - i)[k], v[k], n)
     with np.errstate(invalid="ignore"): return np.where(pairs > 0, total/pairs, np.nan)
 
-# %% ../nbs/05_contacts.ipynb #a162280c
-def _bins_that_touch(cool, chrom, weights, mine, far, expected): # yields TSS bins, the bins that touch them, and contacts
+# %% ../nbs/05_contacts.ipynb #a6b161c0
+def _bins_that_touch(cool, chrom, weights, mine, far, expected): # yields TSS bins, what touches them, contacts
     for i, j, v in _cis(cool, chrom, weights):
         k = (j - i <= far) & (i != j) & (mine[i] | mine[j])
         i, j, v = i[k], j[k], v[k]
@@ -684,7 +686,7 @@ def _fill_patches(out, cool, genes, n, weights, kind):
             out[k] = x
     return out
 
-# %% ../nbs/05_contacts.ipynb #3bfbc987
+# %% ../nbs/05_contacts.ipynb #fe13ffbe
 CONTACT_FILES = ("cooler", "edges", "meta", *PAIR_KINDS)
 
 def _from_cooler(f, genes, sizes, assembly, limits):
@@ -694,7 +696,7 @@ def _from_cooler(f, genes, sizes, assembly, limits):
     return partners_of_cooler(cool, genes, w, f.values, **limits)
 
 def _from_table(f, genes, sizes, limits):
-    "The partners out of a list of pairs, a table of edges, or a published table, whose order among equal scores is kept."
+    "The partners out of pairs, a table of edges, or a published table, whose order of equal scores is kept."
     if f.format in PAIR_KINDS:
         return partners_of_pairs(read_pairs(f.path, sizes, f.format, f.columns, f.base), genes, f.around, **limits)
     e = read_edges(f.path, sizes, genes) if f.format == "edges" else meta_edges(read_meta(f.path), f.path)

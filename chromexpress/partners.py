@@ -6,9 +6,8 @@
 __all__ = ['Slots', 'slots_of', 'permuted', 'Fragments', 'within', 'read_fragments', 'pool_fragments', 'edit_fragments', 'pack',
            'Partners', 'study_slots', 'partner_inputs', 'no_partners']
 
-# %% ../nbs/15_partners.ipynb #e3481f6c
+# %% ../nbs/15_partners.ipynb #a7b275c1
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from .contacts import EDGES, PARTNERS, fragments_of
@@ -38,13 +37,13 @@ def slots_of(
     number[gene[keep], slot[keep]], score[gene[keep], slot[keep]] = row[keep], edges.score.to_numpy()[keep]
     return Slots(f[place], number, score)
 
-# %% ../nbs/15_partners.ipynb #ac06f59a
+# %% ../nbs/15_partners.ipynb #810cba28
 def _elsewhere(own, free, far, rng, among):
     "For each of a gene's fragments another one that is about as far away; itself where none is left."
     out = own.copy()
-    for j in range(len(own)):
-        if not len(free): break
-        out[j] = rng.choice(free[np.argsort(np.abs(far[free] - far[own[j]]), kind="stable")[:among]])
+    for j in range(min(len(own), len(free))):
+        gap, k = np.abs(far[free] - far[own[j]]), min(among, len(free)) - 1
+        out[j] = rng.choice(free[gap <= np.partition(gap, k)[k]])
         free = free[free != out[j]]
     return out
 
@@ -53,15 +52,17 @@ def permuted(
     genes:pd.DataFrame, # gene frame, the same
     seed:int, # of the draw
     among:int=16, # fragments that come nearest to the same distance
-) -> Slots: # the same scores and numbers of partners; other fragments of the same chromosome, none of them the gene's own
+) -> Slots: # the same scores and numbers of partners; other fragments of the chromosome, none the gene's own
     "Move contacts to fragments at about the same distance. Contacts on other chromosomes stay as they are."
     rng, f, number, stay = np.random.default_rng(seed), slots.fragments, slots.number.copy(), 0
-    mid, chrom, tss, of = ((f.start + f.end)/2).to_numpy(), f.chrom.to_numpy(), genes.tss.to_numpy(), genes.chrom.to_numpy()
+    mid, chrom = ((f.start + f.end)/2).to_numpy(), f.chrom.to_numpy()
+    tss, of = genes.tss.to_numpy(), genes.chrom.to_numpy()
     here = {c: np.flatnonzero(chrom == c) for c in dict.fromkeys(of)}
     for g in np.flatnonzero((slots.number >= 0).any(1)):
         cis = (slots.number[g] >= 0) & (chrom[slots.number[g]] == of[g])
         own = slots.number[g][cis]
-        number[g, cis] = _elsewhere(own, np.setdiff1d(here[of[g]], own), np.abs(mid - tss[g]), rng, among)
+        free = here[of[g]][~np.isin(here[of[g]], own)]
+        number[g, cis] = _elsewhere(own, free, np.abs(mid - tss[g]), rng, among)
         stay += (number[g, cis] == own).sum()
     if stay: log.info("permuted contacts: %d stay, their chromosome has no other fragment.", stay)
     return Slots(f, number, slots.score)
@@ -85,7 +86,7 @@ def _bins_of(offsets, rows): # bins of some fragments, one after the other; and 
     n = offsets[rows + 1] - offsets[rows]
     return np.repeat(offsets[rows], n) + within(n), n
 
-# %% ../nbs/15_partners.ipynb #34ae48ca
+# %% ../nbs/15_partners.ipynb #e2931346
 def read_fragments(
     folders, # one folder of stores for each assay
     bin:int, # of the store, bp
@@ -99,7 +100,8 @@ def read_fragments(
     at, n = _bins_of(first, rows)
     for path in [store_paths(f, store)[0] for f in folders]:
         if not np.array_equal(np.load(path.with_suffix(".offsets.npy"), mmap_mode="r"), first):
-            raise InputError(f"{path}: its fragments are not those of the contacts; run `chromexpress prepare` again.")
+            raise InputError(f"{path}: its fragments are not those of the contacts; "
+                             "run `chromexpress prepare` again.")
         values.append(np.load(path, mmap_mode="r")[at])
         skip = path.with_suffix(".cover.npy")
         cover.append(np.load(skip, mmap_mode="r")[at] if skip.exists() else None)
@@ -149,7 +151,7 @@ def edit_fragments(
         values[at, t] = bg + (values[at, t] - bg)*(1 - share*(1 - e.factor))
     return Fragments(values, x.bases, x.offsets)
 
-# %% ../nbs/15_partners.ipynb #f8c59606
+# %% ../nbs/15_partners.ipynb #d883a00d
 def pack(
     values:torch.Tensor, # (bins, tracks) of all fragments
     offsets:np.ndarray, # (fragments + 1,) where each fragment's bins start
@@ -158,11 +160,12 @@ def pack(
     "Fragments side by side, as wide as the longest of them."
     n = offsets[rows + 1] - offsets[rows]
     longest, i = int(n.max(initial=0)), within(n)
-    to, at = (torch.as_tensor(np.repeat(k, n) + i, device=values.device) for k in (longest*np.arange(len(n)), offsets[rows]))
+    first = longest*np.arange(len(n)), offsets[rows]
+    to, at = (torch.as_tensor(np.repeat(k, n) + i, device=values.device) for k in first)
     x = values.new_zeros(len(n)*longest, values.shape[1]).index_copy_(0, to, values.index_select(0, at))
     return x.view(len(n), longest, values.shape[1]), torch.as_tensor(n, device=values.device)
 
-# %% ../nbs/15_partners.ipynb #ce5a6458
+# %% ../nbs/15_partners.ipynb #7c54ecaf
 class Partners:
     "The partners of genes, as input of a network."
     def __init__(self, values:dict, # bin size → (bins, tracks) float32 tensor, on the scale that models see
@@ -176,9 +179,10 @@ class Partners:
         return Partners(self.values, self.offsets, self.number[rows], self.score[rows])
     def to(self, device): # the same, its signal on another device
         return Partners({b: v.to(device) for b, v in self.values.items()}, self.offsets, self.number, self.score)
-    def tensors(self): # partner_<bin>: (P, longest, tracks); partner_n_<bin>: (P,) bins; slot: (P,) gene × slots + slot; score: (P,)
+    def tensors(self): # partner_<b>: (P, longest, tracks); partner_n_<b>: (P,) bins; slot: gene × slots + slot; score
         there, device = self.number >= 0, next(iter(self.values.values())).device
-        found = dict(slot=torch.as_tensor(np.flatnonzero(there), device=device), score=torch.as_tensor(self.score[there], device=device))
+        found = {k: torch.as_tensor(v, device=device)
+                 for k, v in (("slot", np.flatnonzero(there)), ("score", self.score[there]))}
         for b, v in self.values.items():
             found[f"partner_{b}"], found[f"partner_n_{b}"] = pack(v, self.offsets[b], self.number[there])
         return found
@@ -190,21 +194,21 @@ class Partners:
         v = {b: torch.where(v.isnan(), torch.as_tensor(fill).to(v), v) for b, v in self.values.items()}
         return Partners(v, self.offsets, self.number, self.score)
 
-# %% ../nbs/15_partners.ipynb #ccea894f
-@lru_cache(maxsize=16)
-def _edges(path, stamp):
-    "The edges in a file; read again if it has changed."
-    return pd.read_csv(path, dtype=dict(gene_id=str, chrom=str))
-
+# %% ../nbs/15_partners.ipynb #ccb5fc9a
 def study_slots(
     study, # a study with contacts of the cell, prepared
     cell:str, # which cell
     slots:int=8, # of a gene
-) -> Slots: # the partners of all genes of the study
+    seed:int|None=None, # permute the contacts; None: as they are
+) -> Slots: # the partners of all genes of the study; remembered with the study until the file changes
     "The partners in a cell. Raises: InputError if they have not been chosen yet."
     path = Path(study.out)/"contacts"/f"{cell}.csv"
     if not path.exists(): raise InputError(f"{path}: no such file; `chromexpress prepare` writes it.")
-    return slots_of(_edges(path, path.stat().st_mtime_ns), study.genes, slots)
+    known, key = study.__dict__.setdefault("_slots", {}), (cell, slots, seed, path.stat().st_mtime_ns)
+    if key not in known:
+        s = slots_of(pd.read_csv(path, dtype=dict(gene_id=str, chrom=str)), study.genes, slots)
+        known[key] = s if seed is None else permuted(s, study.genes, seed)
+    return known[key]
 
 # %% ../nbs/15_partners.ipynb #fe0eb81d
 def _seen(slots, rows, gene_ids, apart):
@@ -217,7 +221,7 @@ def _seen(slots, rows, gene_ids, apart):
     ids = np.asarray(gene_ids)[rows][np.nonzero(number >= 0)[0]]
     return kept, number, places.assign(gene_id=ids) if apart else places
 
-# %% ../nbs/15_partners.ipynb #9568146e
+# %% ../nbs/15_partners.ipynb #d3d8bdca
 def partner_inputs(
     task, # which run
     rows, # (n,) which genes of the study
@@ -227,8 +231,8 @@ def partner_inputs(
     edits:pd.DataFrame|None=None, # changes of the genome, as in `tracks.apply_edits`
 ) -> Partners: # of the n genes
     "The partners of genes."
-    s, scales, finest = study_slots(task.study, task.run.cell, slots), [t.scale for t in task.tracks], min(bins)
-    if shuffle: s = permuted(s, task.study.genes, seed_of("permuted contacts", task.run.seed, task.run.cell))
+    cell, scales, finest = task.run.cell, [t.scale for t in task.tracks], min(bins)
+    s = study_slots(task.study, cell, slots, seed_of("permuted contacts", task.run.seed, cell) if shuffle else None)
     kept, number, places = _seen(s, rows, task.study.genes.gene_id, edits is not None and "gene_id" in edits)
     x = read_fragments(task.folders(), finest, s.fragments, kept)
     if edits is not None: x = edit_fragments(x, places, finest, edits, task.run.marks, scales)
@@ -236,7 +240,7 @@ def partner_inputs(
     values = {b: torch.from_numpy(log_linear(v.values, scales)) for b, v in pooled.items()}
     return Partners(values, {b: v.offsets for b, v in pooled.items()}, number, s.score[rows])
 
-# %% ../nbs/15_partners.ipynb #96fa2142
+# %% ../nbs/15_partners.ipynb #736821d3
 def no_partners(
     n:int, # genes
     tracks:int, # how many
@@ -244,5 +248,5 @@ def no_partners(
     slots:int=8, # of a gene
 ) -> Partners: # with every slot empty
     "The partners of genes of which none is known."
-    none = torch.zeros(0, tracks)
-    return Partners(dict.fromkeys(bins, none), dict.fromkeys(bins, np.zeros(1, int)), np.full((n, slots), -1), np.zeros((n, slots), np.float32))
+    none = dict.fromkeys(bins, torch.zeros(0, tracks)), dict.fromkeys(bins, np.zeros(1, int))
+    return Partners(*none, np.full((n, slots), -1), np.zeros((n, slots), np.float32))

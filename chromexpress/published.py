@@ -19,7 +19,7 @@ from .signal import bin_sums
 from .tracks import flip, pool
 from .train import predict_network
 
-# %% ../nbs/29_published.ipynb #f328d2d8
+# %% ../nbs/29_published.ipynb #bed18308
 def array_means(
     path, # chrom:start-end.npy
     length:int, # of the region, bp
@@ -30,25 +30,28 @@ def array_means(
     try: x = np.load(path, mmap_mode="r")
     except (ValueError, EOFError, OSError) as e: raise InputError(f"{path}: not a whole .npy file ({e}).") from None
     if x.shape != (tracks, length):
-        raise InputError(f"{path}: its shape is {x.shape}; these weights need {tracks} tracks, and its name says {length} bases.")
+        raise InputError(f"{path}: its shape is {x.shape}; these weights need {tracks} tracks, "
+                         f"and its name says {length} bases.")
     bases = np.minimum(bin, length - bin*np.arange(-(-length//bin)))
     x = np.stack([bin_sums(row, bin) for row in x.astype(float)], 1)/bases[:, None]
-    if not np.isfinite(x).all() or x.min(initial=0) < 0: raise InputError(f"{path}: read depth must be finite, 0 or more.")
+    if not np.isfinite(x).all() or x.min(initial=0) < 0:
+        raise InputError(f"{path}: read depth must be finite, and 0 or more.")
     return x.astype(np.float32)
 
-# %% ../nbs/29_published.ipynb #14348b39
+# %% ../nbs/29_published.ipynb #52346417
 def array_paths(
     folder, # of the arrays
     regions:pd.DataFrame, # chrom, start, end
 ) -> list[Path]: # of each region
     "Where the arrays are. Raises: InputError that counts and names those that are not there."
     paths = [Path(folder)/f"{r.chrom}:{r.start}-{r.end}.npy" for r in regions.itertuples()]
-    if not Path(folder).is_dir(): raise InputError(f"{folder}: no such folder; needed is that of the arrays, one a region.")
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder; needed is that of the arrays, one a region.")
     lost = [p.name for p in paths if not p.exists()]
     if lost: raise InputError(f"{folder}: no array for {len(lost)} of {len(paths)} regions ({some(lost)}).")
     return paths
 
-# %% ../nbs/29_published.ipynb #b097f26a
+# %% ../nbs/29_published.ipynb #8d235e57
 def _means_of(folder, regions, tracks, bin, desc):
     "Bin means of regions, one after the other."
     paths, length = array_paths(folder, regions), (regions.end - regions.start).tolist()
@@ -61,7 +64,7 @@ def published_inputs(
 ) -> dict: # promoter_<bin>, promoter_left_<bin>, partners: what `chromoformer_model` makes out of a study
     "The inputs of a table's genes. Raises: InputError for arrays that are missing, damaged or of another shape."
     fine, half = min(sizes.bins), sizes.span//2
-    s = slots_of(edges := meta_edges(meta, "neighbors"), meta, sizes.slots)
+    s = slots_of(meta_edges(meta, "neighbors"), meta, sizes.slots)
     windows = pd.DataFrame(dict(chrom=meta.chrom, start=meta.start - half, end=meta.start + half))
     x = np.stack(_means_of(folder, windows, sizes.tracks, fine, "promoters"))
     parts = _means_of(folder, s.fragments, sizes.tracks, fine, "partners")
@@ -80,7 +83,8 @@ def _joined(parts, regions, bin, tracks):
     n = np.array([len(p) for p in parts], int)
     length = (regions.end - regions.start).to_numpy()
     bases = np.concatenate([np.full(0, 0.), *(np.minimum(bin, l - bin*np.arange(k)) for l, k in zip(length, n))])
-    return Fragments(np.concatenate([np.zeros((0, tracks), np.float32), *parts]), bases[:, None], np.concatenate([[0], np.cumsum(n)]))
+    values = np.concatenate([np.zeros((0, tracks), np.float32), *parts])
+    return Fragments(values, bases[:, None], np.concatenate([[0], np.cumsum(n)]))
 
 # %% ../nbs/29_published.ipynb #8cd8925c
 def predict_published(

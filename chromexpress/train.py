@@ -32,7 +32,7 @@ def epoch_of(
         total += float(loss.detach()) * len(y)
     return total / len(batches.y)
 
-# %% ../nbs/20_train.ipynb #80fe0863
+# %% ../nbs/20_train.ipynb #8a7fa5fd
 def predict_network(
     net:nn.Module, # a fitted network
     x:dict, # name → (genes, …) inputs, or pieces
@@ -43,7 +43,8 @@ def predict_network(
     net.eval()
     x, n = on_device(x, device), len(next(iter(x.values())))
     with torch.inference_mode():
-        parts = [net(**tensors({k: v[i:i+size] for k, v in x.items()}, device)).float().cpu() for i in range(0, n, size)]
+        parts = [net(**tensors({k: v[i:i+size] for k, v in x.items()}, device)).float().cpu()
+                 for i in range(0, n, size)]
     return torch.cat(parts).numpy()
 
 # %% ../nbs/20_train.ipynb #d263ba2c

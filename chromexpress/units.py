@@ -183,7 +183,7 @@ def checked(
     if track.format not in WHOLE: return stores
     return stores if any(s == INTEGRAL or serves(s, CHECKED) for s in stores) else (*stores, CHECKED)
 
-# %% ../nbs/23_units.ipynb #22b2f42e
+# %% ../nbs/23_units.ipynb #a4173ca1
 def _wanted(study, models, served, look):
     "Track, kind (tracks or profiles) and stores of all binning that a study's models, and a look at it, ask for."
     tss = tuple(dict.fromkeys(served[n] for m in models for n in m.model.needs(m.options)))
@@ -213,7 +213,8 @@ def _bin_unit(study, track, kind, stores, cache):
     if after: made["regions"] = {PARTNERS: after[0].identity}
     return Unit(f"bin:{track.cell}:{track.assay}" + ":profile"*(kind == "profiles"), "bin",
                 track_folder(study.out, track, kind), made, tuple(p.name for s in stores for p in store_paths("", s)),
-                tuple(u.id for u in after), Binning(study, track, stores), cost=dict(seconds=1 + size/20e6 + n_bytes/50e6, bytes=n_bytes))
+                tuple(u.id for u in after), Binning(study, track, stores),
+                cost=dict(seconds=1 + size/20e6 + n_bytes/50e6, bytes=n_bytes))
 
 def bin_units(
     study:Study, # the study

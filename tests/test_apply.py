@@ -25,7 +25,7 @@ def trained(tmp_path_factory):
     tables = "\n".join(f"[models.{n}]\nmarks = [\"all\"]\n{SMALL.get(n, '')}" for n in NAMES if n != "ridge")
     path = write_study(tmp_path_factory.mktemp("trained"), json.dumps(NAMES),
                        tables + '\n[models.ridge]\nmarks = ["each", "all"]\n',
-                       top=PLUGINS, profiles=True)
+                       top=PLUGINS, profiles=True, contacts=True)
     units = plan_units(*load_study(path))
     with quiet_log(): batch.run_units(path, choose(units, dict(cells=["cellA"])), device="cpu")
     return path
