@@ -303,7 +303,7 @@ def lift_regions(
     kept, lost = _result(new, s.why, chain, what)
     return kept, regions.loc[lost.index].assign(why=lost.why)
 
-# %% ../nbs/29_liftover.ipynb #37de2fbe
+# %% ../nbs/29_liftover.ipynb #18329421
 def lift_file(
     path, # a .bed of regions, or a table with a header: of genes, regions or variants; or .gz of one
     out, # the file to write
@@ -322,7 +322,8 @@ def lift_file(
     write_csv(f"{out}.lost.csv", lost if "gene_id" in lost else lost.reset_index(names="line"))
     write_json(f"{out}.json", dict(assembly=chain.target, lifted_from=chain.source, source=str(path),
                                    checksum=file_digest(path), chain=chain.path,
-                                   chain_checksum=file_digest(chain.path), tolerance=tolerance, rows=len(kept), lost=len(lost)))
+                                   chain_checksum=file_digest(chain.path), tolerance=tolerance, rows=len(kept),
+                                   lost=len(lost)))
     return len(kept), len(lost)
 
 def _lift(path, chain, base, tolerance): # (lifted, lost, how to write them)
