@@ -190,7 +190,7 @@ def fit_unit(
                          "target = \"unit\" needs two values; use other [splits], or leave this cell out.")
     return UnitScale(low, high, transform, c, check_scale(table["unit"], transform, c))
 
-# %% ../nbs/09_data.ipynb #5ebbd1e2
+# %% ../nbs/09_data.ipynb #961b1547
 @dataclass(frozen=True)
 class QuantileScale:
     "Expression as normal scores over the training genes, and back."
@@ -210,10 +210,11 @@ def fit_quantiles(
 ) -> QuantileScale: # with (rank − ½)/n as the probability of each
     "The scale on which these genes are normal. Raises: InputError if they are all the same."
     values, n = np.unique(np.asarray(y, float), return_counts=True)
-    if len(values) < 2: raise InputError(f"{what}: all {n.sum()} have the same expression, and target = \"quantile\" needs two values; "
-                                         "use other [splits], or leave this cell out.")
+    if len(values) < 2:
+        raise InputError(f"{what}: all {n.sum()} have the same expression, and target = \"quantile\" needs two values; "
+                         "use other [splits], or leave this cell out.")
     scores = ndtri((np.cumsum(n) - n/2)/n.sum())
-    even = np.linspace(scores[0], scores[-1], KNOTS)                           # the ends are sparse, and all of them stay
+    even = np.linspace(scores[0], scores[-1], KNOTS)              # the ends are sparse, and all of them stay
     keep = np.unique(np.searchsorted(scores, even)) if len(values) > KNOTS else slice(None)
     return QuantileScale(values[keep].tolist(), scores[keep].tolist())
 
@@ -289,7 +290,7 @@ def _mean_seen(x):
     seen = ~np.isnan(x)
     return np.float32(np.sum(x, dtype=float, where=seen) / max(seen.sum(), 1))
 
-# %% ../nbs/09_data.ipynb #6273ceef
+# %% ../nbs/09_data.ipynb #6c46cf71
 def make_data(
     task:Task, # which run
 ) -> Data: # inputs, targets and splits of all genes
@@ -304,8 +305,9 @@ def _scale_of(task, y):
     "The scale of a network's target, fitted to training genes, if there are any and its options ask for one."
     target = getattr(task.options, "target", "transformed")
     if target == "transformed" or not len(y): return None
-    if y.ndim > 1: raise InputError(f"[models.{task.run.model}] target = \"{target}\" scales expression, and this model "
-                                    "predicts a profile; use target = \"transformed\".")
+    if y.ndim > 1:
+        raise InputError(f"[models.{task.run.model}] target = \"{target}\" scales expression, and this model "
+                         "predicts a profile; use target = \"transformed\".")
     what = f"fold {task.run.fold}, training genes of {task.run.cell}"
     return fit_quantiles(y, what) if target == "quantile" else fit_unit(y, task.study.expression_table, what)
 

@@ -5,27 +5,31 @@
 # %% auto #0
 __all__ = ['Chain', 'read_chain', 'lift_spans', 'lift_genes', 'parse_variants', 'lift_variants', 'lift_regions', 'lift_file']
 
-# %% ../nbs/29_liftover.ipynb #dda60b4e
+# %% ../nbs/29_liftover.ipynb #321c4791
 import gzip, json, re, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, check_columns, file_digest, log, write_csv, write_json
-from .genome import check_named, chrom_sizes, first_few, looks_like, read_genes, read_table, reconcile, some
+from .genome import (check_named, chrom_sizes, first_few, looks_like, read_genes, read_table, reconcile,
+                                 some)
 
-# %% ../nbs/29_liftover.ipynb #49d1266f
-_HEAD = re.compile(r"chain\s+\S+\s+(\S+)\s+(\d+)\s+\+\s+(\d+)\s+(\d+)\s+(\S+)\s+(\d+)\s+([+-])\s+(\d+)\s+(\d+)(\s+\S+)?\s*$")
+# %% ../nbs/29_liftover.ipynb #6e9194da
+_HEAD = re.compile(r"chain\s+\S+\s+(\S+)\s+(\d+)\s+\+\s+(\d+)\s+(\d+)\s+"
+                   r"(\S+)\s+(\d+)\s+([+-])\s+(\d+)\s+(\d+)(\s+\S+)?\s*$")
 
 def _head(line, i, path): # names and numbers of a chain's header
     if not (m := _HEAD.match(line)):
-        raise InputError(f"{path}: line {i} is no header of a chain, which has 12 or 13 words and its first strand +.")
+        raise InputError(f"{path}: line {i} is no header of a chain, which has 12 or 13 words "
+                         "and its first strand +.")
     chrom, size, start, end, to, to_size, strand, to_start, to_end = m.groups()[:9]
     return dict(chrom=chrom, size=int(size), start=int(start), end=int(end), to_chrom=to, to_size=int(to_size),
                 strand=strand, to_start=int(to_start), to_end=int(to_end))
 
 def _block(words, i, path): # size, and the gaps after it
     if len(words) not in (1, 3) or not all(w.isdecimal() for w in words):
-        raise InputError(f"{path}: line {i}: {' '.join(words)!r} is no block; it has its size, and the gaps after it.")
+        raise InputError(f"{path}: line {i}: {' '.join(words)!r} is no block; it has its size, "
+                         "and the gaps after it.")
     return map(int, [*words, "0", "0"][:3])
 
 def _chains(f, path): # a tuple for each block: number of the chain, header, start, start in the other, size
@@ -46,13 +50,15 @@ def _chains(f, path): # a tuple for each block: number of the chain, header, sta
                 raise InputError(f"{path}: line {i}: this chain ends at {a} and {b}, by its header at {head['end']} "
                                  f"and {head['to_end']}.")
             head = None
-    if head or not n: raise InputError(f"{path}: {'the last chain has no end. Was it cut?' if n else 'no chain in it.'}")
+    if head or not n:
+        raise InputError(f"{path}: {'the last chain has no end. Was it cut?' if n else 'no chain in it.'}")
 
-# %% ../nbs/29_liftover.ipynb #c6aeb644
+# %% ../nbs/29_liftover.ipynb #03a0014f
 def _names(lengths, sizes, assembly, path): # the file's names → ours, and what is wrong
     ours = reconcile(lengths, sizes, path)
     off = {c: n for c, n in ours.items() if lengths[n] != sizes[c]}
-    wrong = some(f"{c} is {lengths[n]} bp long there, {sizes[c]} bp in {assembly}" for c, n in off.items() if c != "chrM")
+    wrong = some(f"{c} is {lengths[n]} bp long there, {sizes[c]} bp in {assembly}" for c, n in off.items()
+                 if c != "chrM")
     if not ours: wrong = f"it has {some(lengths)}, and {assembly} has {some(sizes)}"
     if "chrM" in off: log.warning("%s: another chrM than that of %s; it is not lifted.", path, assembly)
     return {n: c for c, n in ours.items() if c not in off}, wrong
@@ -66,7 +72,8 @@ def _fit(lengths, to_lengths, a, b, path): # as `_names`, for both sides; a and 
         raise InputError(f"{path}: it is a chain from {like} to {to_like}, and you want it from {a[0]} to {b[0]}; "
                          "take the one of the other direction.")
     side, what, like = ("from", wrong, like) if wrong else ("to", to_wrong, to_like)
-    raise InputError(f"{path}: on the side that it maps {side}, {what}" + (f"; it looks like {like}." if like else "."))
+    raise InputError(f"{path}: on the side that it maps {side}, {what}"
+                     + (f"; it looks like {like}." if like else "."))
 
 # %% ../nbs/29_liftover.ipynb #dfc91648
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def read_chain(
     t = t.dropna(subset="chrom").sort_values(["chrom", "start", "end"], kind="stable", ignore_index=True)
     return Chain(str(path), source, target, sizes, target_sizes, t)
 
-# %% ../nbs/29_liftover.ipynb #2aebbe3f
+# %% ../nbs/29_liftover.ipynb #eabdbec9
 def _meetings(spans, blocks): # (rows of spans, rows of blocks) that overlap
     rows, of = [np.empty(0, int)], [np.empty(0, int)]
     for chrom, s in spans.reset_index(drop=True).groupby("chrom", sort=False):
@@ -116,7 +123,7 @@ def _meetings(spans, blocks): # (rows of spans, rows of blocks) that overlap
         rows.append(np.repeat(s.index.to_numpy(), n)); of.append(b[row])
     return np.concatenate(rows), np.concatenate(of)
 
-def _pieces(spans, blocks): # span, chain, chrom, start, end, strand in the target; bases; first, last base in the source
+def _pieces(spans, blocks): # span, chain; chrom, start, end, strand in the target; bases; first, last in the source
     i, j = _meetings(spans, blocks)
     b, start, end = blocks.iloc[j], spans.start.to_numpy()[i], spans.end.to_numpy()[i]
     low, high = np.maximum(start, b.start), np.minimum(end, b.end)
@@ -126,8 +133,8 @@ def _pieces(spans, blocks): # span, chain, chrom, start, end, strand in the targ
     t = t[t.bases > 0].groupby(["span", "chain"], as_index=False)
     return t.agg(dict(chrom="first", strand="first", start="min", end="max", bases="sum", first="min", last="max"))
 
-# %% ../nbs/29_liftover.ipynb #b5e22984
-def _faults(spans, p, best, tolerance): # (n,) 0, or the number of what is wrong, as in `_WRONG`; p: pieces; best: one a span
+# %% ../nbs/29_liftover.ipynb #dd381129
+def _faults(spans, p, best, tolerance): # (n,) index in `_WRONG`; p: pieces, best first; best: one a span
     n, length = len(spans), (spans.end - spans.start).to_numpy()
     few = lambda bases: length - bases > tolerance*length
     all_bases, bases = np.bincount(p.span, p.bases, n), best.bases.fillna(0).to_numpy()
@@ -141,7 +148,8 @@ def _faults(spans, p, best, tolerance): # (n,) 0, or the number of what is wrong
                       abs(change) > tolerance*length], range(1, 8), 0)
 
 _WRONG = ["", "no part of it is in {target}", "split: its parts map to {where}", "split: its ends map to {where}",
-          "{share:.0%} of it is in {target}", "more than one place: {where}", "maps to {where}, which is not in use in {target}",
+          "{share:.0%} of it is in {target}", "more than one place: {where}",
+          "maps to {where}, which is not in use in {target}",
           "its length changes from {length:,} to {new:,} bp"]
 
 def _sentence(fault, s, p, target): # what is wrong with a span; p: its pieces, best first
@@ -170,18 +178,19 @@ def lift_spans(
     t = best[["chrom", "start", "end", "strand"]].astype(dict(start="Int64", end="Int64"))
     return t.where(pd.Series(fault == 0, t.index)).assign(why=why).set_axis(spans.index)
 
-# %% ../nbs/29_liftover.ipynb #6629b2cc
+# %% ../nbs/29_liftover.ipynb #2f148562
 def _of_source(assembly, chain, what): # refuse a table of another assembly
     if assembly != chain.source:
-        raise InputError(f"{what} is of {assembly}, and {chain.path} maps from {chain.source}; take a chain from {assembly}.")
+        raise InputError(f"{what} is of {assembly}, and {chain.path} maps from {chain.source}; "
+                         f"take a chain from {assembly}.")
 
 def _turned(strand, by): # the strand after lifting
     return np.where(by == "-", strand.map({"+": "-", "-": "+"}).fillna(strand), strand)
 
 def _result(t, why, chain, what): # (what is lifted, what is lost with its reason), counted in the log
     lost = t[why != ""].assign(why=why[why != ""])
-    log.info("%s: %s of %s lifted from %s to %s, %s lost.", what, f"{len(t) - len(lost):,}", f"{len(t):,}", chain.source,
-             chain.target, f"{len(lost):,}")
+    log.info("%s: %s of %s lifted from %s to %s, %s lost.", what, f"{len(t) - len(lost):,}", f"{len(t):,}",
+             chain.source, chain.target, f"{len(lost):,}")
     return t[why == ""], lost
 
 def lift_genes(
@@ -197,16 +206,17 @@ def lift_genes(
     s = lift_spans(genes, chain, tolerance)
     at = lift_spans(genes.assign(start=genes.tss, end=genes.tss + 1), chain, 0)
     inside = lambda t, tss: (t.start <= tss) & (tss < t.end)
-    same = (at.chrom == s.chrom) & (at.strand == s.strand) & (inside(genes, genes.tss) == inside(s, at.start).fillna(False))
+    same = (at.chrom == s.chrom) & (at.strand == s.strand)
+    same &= inside(genes, genes.tss) == inside(s, at.start).fillna(False)
     why = s.why.where(s.why != "", at.why.where(at.why == "", "its TSS: " + at.why))
     why = why.where((why != "") | same.fillna(False), "its TSS maps to another place than the gene")
     new = genes.assign(chrom=s.chrom, start=s.start, end=s.end, strand=_turned(genes.strand, s.strand), tss=at.start)
     kept, lost = _result(new, why, chain, what)
     return kept.astype(dict(start="int64", end="int64", tss="int64")), genes.loc[lost.index].assign(why=lost.why)
 
-# %% ../nbs/29_liftover.ipynb #df9696ae
-_VARIANT = re.compile(r"^(?P<chrom>.+)(?P<sep>[:_])(?P<pos>\d+)(?P=sep)(?P<ref>[ACGTNacgtn]+)(?P=sep)(?P<alt>[ACGTNacgtn]+)"
-                      r"(?:(?P=sep)(?P<build>b37|b38))?$")
+# %% ../nbs/29_liftover.ipynb #e014bb60
+_VARIANT = re.compile(r"^(?P<chrom>.+)(?P<sep>[:_])(?P<pos>\d+)(?P=sep)(?P<ref>[ACGTNacgtn]+)"
+                      r"(?P=sep)(?P<alt>[ACGTNacgtn]+)(?:(?P=sep)(?P<build>b37|b38))?$")
 _BUILDS = dict(b37="hg19", b38="hg38")
 
 def parse_variants(
@@ -217,7 +227,9 @@ def parse_variants(
     "Take variants apart. Raises: InputError if one is not of this form, or its chromosome is not known."
     t = variants.str.extract(_VARIANT)
     bad = t.chrom.isna() | (t.pos.str.len() > 12) | (t.pos == "0")
-    if bad.any(): raise InputError(f"{what}: not of the form chr:pos:ref:alt, bases in letters and one ALT: {first_few(variants[bad])}.")
+    if bad.any():
+        raise InputError(f"{what}: not of the form chr:pos:ref:alt, bases in letters and one ALT: "
+                         f"{first_few(variants[bad])}.")
     ours = {n: c for c, n in reconcile(dict.fromkeys(t.chrom), sizes, what).items()}
     if (bad := ~t.chrom.isin(list(ours))).any():
         raise InputError(f"{what}: chromosomes that the assembly does not have: {first_few(variants[bad])}.")
@@ -249,7 +261,7 @@ def lift_variants(
     kept, lost = _result(table.assign(variant=new), s.why, chain, what)
     return kept, table.loc[lost.index].assign(why=lost.why)
 
-# %% ../nbs/29_liftover.ipynb #4c2b9b36
+# %% ../nbs/29_liftover.ipynb #372f32a4
 _BED = ["chrom", "start", "end", "name", "score", "strand"]
 
 def _read_bed(path): # the first six columns of a BED as text, by line
@@ -260,14 +272,17 @@ def _read_bed(path): # the first six columns of a BED as text, by line
     except OSError as e: raise InputError(f"{path}: cannot be read ({e.strerror or e}).") from None
     except (UnicodeError, EOFError, zlib.error) as e: raise InputError(f"{path}: cannot be read ({e}).") from None
     n = {len(r) for r in rows.values()}
-    if len(n) != 1 or min(n) < 3: raise InputError(f"{path}: a BED has 3 or more columns, as many in each line; here are {some(sorted(n)) or 'none'}.")
+    if len(n) != 1 or min(n) < 3:
+        raise InputError(f"{path}: a BED has 3 or more columns, as many in each line; here are "
+                         f"{some(sorted(n)) or 'none'}.")
     if max(n) > 6: log.info("%s: columns from the seventh on are left out; they are positions in most BEDs.", path)
     return pd.DataFrame.from_dict({i: r[:6] for i, r in rows.items()}, orient="index", columns=_BED[:min(6, max(n))])
 
 def _regions(t, base, sizes, path): # chrom, start, end as numbers, counted from 0
     start, end = (pd.to_numeric(t[c], errors="coerce") for c in ("start", "end"))
     bad = ~(np.isfinite(start) & np.isfinite(end) & (start % 1 == 0) & (end % 1 == 0))
-    if bad.any(): raise InputError(f"{path}: start and end need whole numbers: {first_few((t.start + '-' + t.end)[bad])}.")
+    if bad.any():
+        raise InputError(f"{path}: start and end need whole numbers: {first_few((t.start + '-' + t.end)[bad])}.")
     ours = {n: c for c, n in reconcile(dict.fromkeys(t.chrom), sizes, path).items()}
     if (bad := ~t.chrom.isin(list(ours))).any():
         raise InputError(f"{path}: chromosomes that the assembly does not have: {first_few(t.chrom[bad])}.")
@@ -288,7 +303,7 @@ def lift_regions(
     kept, lost = _result(new, s.why, chain, what)
     return kept, regions.loc[lost.index].assign(why=lost.why)
 
-# %% ../nbs/29_liftover.ipynb #031db6e4
+# %% ../nbs/29_liftover.ipynb #18329421
 def lift_file(
     path, # a .bed of regions, or a table with a header: of genes, regions or variants; or .gz of one
     out, # the file to write
@@ -296,7 +311,7 @@ def lift_file(
     base:int|None=None, # the number that a table of genes or regions gives to the first base
     tolerance:float=.05, # as in `lift_spans`
 ) -> tuple[int,int]: # how many rows were lifted, and how many lost
-    "Lift a file; writes `out`, `out`.lost.csv and `out`.json. Raises: InputError if it is of another assembly, or unknown."
+    "Lift a file; writes `out`, `out`.lost.csv and `out`.json. Raises: InputError if it is of another assembly."
     path = Path(path)
     if not path.is_file(): raise InputError(f"{path}: no such file.")
     check_named(path, chain.source)
@@ -306,8 +321,9 @@ def lift_file(
     write_csv(out, kept, **kwargs)
     write_csv(f"{out}.lost.csv", lost if "gene_id" in lost else lost.reset_index(names="line"))
     write_json(f"{out}.json", dict(assembly=chain.target, lifted_from=chain.source, source=str(path),
-                                   checksum=file_digest(path), chain=chain.path, chain_checksum=file_digest(chain.path),
-                                   tolerance=tolerance, rows=len(kept), lost=len(lost)))
+                                   checksum=file_digest(path), chain=chain.path,
+                                   chain_checksum=file_digest(chain.path), tolerance=tolerance, rows=len(kept),
+                                   lost=len(lost)))
     return len(kept), len(lost)
 
 def _lift(path, chain, base, tolerance): # (lifted, lost, how to write them)
@@ -316,11 +332,12 @@ def _lift(path, chain, base, tolerance): # (lifted, lost, how to write them)
         return *lift_regions(t, chain, chain.source, tolerance, path), dict(header=False)
     t = read_table(path)
     if "variant" in t: return *lift_variants(t, chain, chain.source, path), {}
-    genes, regions = ({*columns} <= {*t} for columns in (("gene_id", "chrom", "tss", "strand"), ("chrom", "start", "end")))
+    genes, regions = ({*w.split()} <= {*t} for w in ("gene_id chrom tss strand", "chrom start end"))
     if not (genes or regions):
-        raise InputError(f"{path}: it has the columns {some(t, 8)}; needed are variant, or gene_id, chrom, tss and strand, "
-                         "or chrom, start and end.")
-    if base not in (0, 1): raise InputError(f"{path}: which number the first base of a chromosome has is not known; give --base 0 or 1.")
+        raise InputError(f"{path}: it has the columns {some(t, 8)}; needed are variant, or gene_id, chrom, "
+                         "tss and strand, or chrom, start and end.")
+    if base not in (0, 1):
+        raise InputError(f"{path}: which number the first base of a chromosome has is not known; give --base 0 or 1.")
     if genes:
         t = read_genes(path, chain.sizes, {c: c for c in t}, base)
         found = lift_genes(t, chain, chain.source, tolerance, path)

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['QUARTILES', 'THIRDS', 'ALL', 'ACTIVE', 'BODY', 'FOLD', 'Z', 'OFF', 'GENES', 'EXPECTED', 'FEW', 'SWAP_GENES',
-           'SWAP_CHROMS', 'SWAP_Z', 'COLUMNS', 'WARNING', 'SHARES', 'LOST', 'window_of', 'read_track', 'empty',
-           'capped', 'expression_classes', 'is_one_of', 'tss_peak', 'peak_warnings', 'strand_warnings',
+           'SWAP_CHROMS', 'SWAP_Z', 'COLUMNS', 'WARNING', 'SHARES', 'LOST', 'SCATTER', 'window_of', 'read_track',
+           'empty', 'capped', 'expression_classes', 'is_one_of', 'tss_peak', 'peak_warnings', 'strand_warnings',
            'silent_chromosomes', 'spearman', 'ranked', 'fit_of_cells', 'comparable', 'expression_fit', 'same_twice',
-           'measure_track', 'correlations', 'content_warnings', 'masked_windows', 'masked_genes', 'measure_study',
-           'quality_unit', 'check_quality']
+           'measure_track', 'correlations', 'content_warnings', 'masked_windows', 'masked_genes', 'within_reach',
+           'activity_rows', 'measure_study', 'quality_unit', 'check_quality']
 
 # %% ../nbs/24_quality.ipynb #4dd07567
 import hashlib, re, time, warnings
@@ -369,7 +369,36 @@ def masked_genes(
                       f"{len(lost):,} of {len(t):,} genes ({some(lost)}); is it the right list?"))
     return rows, found
 
-# %% ../nbs/24_quality.ipynb #3501f04e
+# %% ../nbs/24_quality.ipynb #313d0ca8
+SCATTER = 150                                                          # genes, at most, that are noted one by one
+
+def within_reach(
+    seen, # (genes,) bool, whether there is signal in the gene's window
+    genes, # gene frame
+) -> np.ndarray: # (genes,) bool
+    "Which genes lie between the first and the last with signal on their chromosome."
+    ends = genes.tss[seen].groupby(genes.chrom[seen]).agg(["min", "max"]).reindex(genes.chrom)
+    return ((genes.tss.to_numpy() >= ends["min"].to_numpy()) & (genes.tss.to_numpy() <= ends["max"].to_numpy()))
+
+def activity_rows(
+    study:Study, # whose genes
+    unit:Unit, # the binning of a track
+    seen, # (genes,) bool, whether there is signal in the gene's window
+) -> list: # rows for the tidy table: group is the gene, `at` its mean signal, as ln(x + 1) if that is linear, `value` its y
+    "Signal and expression, gene by gene; nothing if there are too many genes, or too few."
+    track, body, y = unit.work.track, is_one_of(unit.work.track.assay, BODY), study.y(unit.work.track.cell)
+    genes = np.flatnonzero(within_reach(seen, study.genes) & ~np.isnan(y))
+    needs = [Need(w, 100) for w in ((20_000, 6_000) if body else (2_000,))]
+    wide = [(n, s) for s in unit.work.stores for n in needs if s == INTEGRAL or serves(s, n)]
+    if not 3 <= len(genes) <= SCATTER or not wide: return []
+    need, store = max(wide, key=lambda o: o[0].window)
+    x = flip(read_windows([unit.folder], need, store, study.genes, genes), study.genes.strand.to_numpy()[genes])[..., 0]
+    x = pd.DataFrame(x[:, need.bins//2*body:]).mean(axis=1).to_numpy(dtype=float)
+    x = np.log1p(x) if track.scale == "linear" else x
+    where = f"activity {need.window//2_000} kb {'downstream of' if body else 'around'} the TSS"
+    return [(track.cell, track.assay, where, g, a, v, len(genes)) for g, a, v in zip(study.genes.gene_id.iloc[genes], x, y[genes]) if not np.isnan(a)]
+
+# %% ../nbs/24_quality.ipynb #76045137
 def measure_study(
     study:Study, # the study
     tracks, # binning units that are done
@@ -384,7 +413,7 @@ def measure_study(
         if (found := measure_track(study, u, classes[key[0]])) is None:
             log.info(f"quality: {' '.join(key)} has no windows of 100-bp bins of 2 kb or more, and is not looked at.")
             continue
-        rows, near[key], prints[key], seen[key] = rows + found[0], *found[1:]
+        rows, near[key], prints[key], seen[key] = rows + found[0] + activity_rows(study, u, found[3]), *found[1:]
     fit, swapped = expression_fit(study, near)
     hidden, too_many = ([], []) if masked is None else masked_genes(masked)
     qc = pd.DataFrame(rows + correlations(near) + fit + hidden, columns=COLUMNS)

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['class_colors', 'share_colors', 'class_legend', 'tss_profiles', 'matrix', 'color_bar', 'track_names',
            'track_correlation', 'chromosome_signal', 'empty_windows', 'expression_fit_panel', 'masked_panel',
-           'quality_tables']
+           'signal_expression', 'quality_tables']
 
-# %% ../nbs/42_quality_plots.ipynb #5bb9a9aa
+# %% ../nbs/42_quality_plots.ipynb #06ec7265
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.lines import Line2D
-from .plots import axes, panel, titles
+from .plots import axes, mark_colors, panel, titles
 from .quality import QUARTILES, SHARES, THIRDS
 
 # %% ../nbs/42_quality_plots.ipynb #ce2ffdc7
@@ -227,7 +227,36 @@ def masked_panel(
            f"n = {int(frame.n.max()):,} genes")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #33fa8bbe
+# %% ../nbs/42_quality_plots.ipynb #b67407d7
+@panel("signal-expression")
+def signal_expression(
+    frame:pd.DataFrame, # rows of qc.csv whose measure begins with "activity"
+    ax=None, # an Axes, or None for a figure of its own
+):
+    "The signal of each track against expression, gene by gene."
+    cells, assays, color = list(dict.fromkeys(frame.cell)), list(dict.fromkeys(frame.assay)), mark_colors(frame.assay)
+    ax = axes(ax, 1.6 + 2.1*len(assays), 1.3 + 1.9*len(cells))
+    for (cell, assay), d in frame.groupby(["cell", "assay"], sort=False):
+        left, base = assays.index(assay), len(cells) - 1 - cells.index(cell)
+        unit = lambda v: (v - v.min())/((v.max() - v.min()) or 1)
+        ax.add_patch(plt.Rectangle((left + .06, base + .1), .88, .74, fill=False, edgecolor="#CCCCCC", linewidth=.5))
+        ax.plot(left + .1 + .8*unit(d["at"]), base + .14 + .66*unit(d.value), "o", ms=3, mew=0, alpha=.7, color=color[assay])
+        rho = d["at"].corr(d.value, method="spearman")
+        ax.annotate(f"Spearman {rho:.2f}, n = {len(d)} genes", (left + .07, base + .86), va="bottom", fontsize=7)
+        for v, at, align in ((d["at"].min(), .06, "left"), (d["at"].max(), .94, "right")):
+            ax.annotate(f"{v:.2g}", (left + at, base + .09), va="top", ha=align, fontsize=6, color="#555555")
+        for v, at in ((d.value.min(), .14), (d.value.max(), .8)):
+            ax.annotate(f"{v:.2g}", (left + .05, base + at), va="center", ha="right", fontsize=6, color="#555555")
+    where = frame.drop_duplicates("assay").set_index("assay").measure.str.removeprefix("activity ")
+    ax.set(xlim=(0, len(assays)), ylim=(0, len(cells)), yticks=np.arange(len(cells)) + .47, yticklabels=cells[::-1],
+           xticks=np.arange(len(assays)) + .5, xticklabels=[f"{a},\n{where[a]}" for a in assays],
+           xlabel="mean signal of the gene, as ln(x + 1) where it is linear", ylabel="expression, as models predict it")
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    titles(ax, "Signal against expression", "each dot is a gene; boxes go from the lowest to the highest value")
+    return ax
+
+# %% ../nbs/42_quality_plots.ipynb #cf75a9cc
 def quality_tables(
     qc:pd.DataFrame, # qc.csv
 ) -> dict: # panel → its rows
@@ -235,4 +264,6 @@ def quality_tables(
     of = {"tss-profiles": ["profile"], "track-correlation": ["correlation", "correlation_of_cells"],
           "expression-fit": ["expression_fit"], "empty-windows": ["empty_genes", "empty_bins"],
           "chromosome-signal": ["chromosome_signal"], "masked-windows": ["masked_genes"]}
-    return {name: rows for name, m in of.items() if len(rows := qc[qc.measure.isin(m)])}
+    found = {name: qc[qc.measure.isin(m)] for name, m in of.items()}
+    found["signal-expression"] = qc[qc.measure.str.startswith("activity ")]
+    return {name: rows for name, rows in found.items() if len(rows)}

@@ -108,7 +108,7 @@ def test_what_is_left_out_is_named(tmp_path, caplog):
     with pytest.raises(InputError, match="biotype 'lncRNA'; did you mean 'lincRNA'"):
         annotated_genes(path, SIZES, biotypes=["lncRNA"])
 
-@pytest.mark.parametrize("on_y", ["ENSG00000000001.2_PAR_Y", "ENSG00000000001.2"])
+@pytest.mark.parametrize("on_y", ["ENSG00000000001.2_PAR_Y", "ENSG00000000001.2", "ENSG00000000001.2-2"])   # the last as RefSeq
 def test_pseudoautosomal_copies(tmp_path, caplog, on_y):
     text = gtf(gene("chrX", 11, 20, "+", "ENSG00000000001.2"), gene("chrY", 11, 20, "+", on_y),
                gene("chrY", 31, 40, "+", "ENSG00000000002.1"))

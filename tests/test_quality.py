@@ -3,11 +3,12 @@ import re, shutil
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pyBigWig, pytest
 import chromexpress.quality_plots                                    # which registers its panels
 from chromexpress.plots import draw
-from chromexpress.quality import (ALL, COLUMNS, SHARES, QUARTILES, THIRDS, capped, check_quality, comparable,
+from chromexpress.quality import (ALL, COLUMNS, SHARES, QUARTILES, THIRDS, capped, check_quality, comparable, within_reach,
                                   content_warnings, empty, expression_classes,
                                   fit_of_cells, is_one_of, ACTIVE, masked_genes, peak_warnings, quality_unit, ranked,
                                   same_twice, silent_chromosomes,
                                   spearman, strand_warnings, tss_peak, window_of)
+from chromexpress.quality_plots import quality_tables
 from chromexpress.registry import load_study
 from chromexpress.simulate import simulate
 from chromexpress.tracks import INTEGRAL, Need
@@ -389,3 +390,20 @@ def test_encode_as_it_is_and_with_its_cells_exchanged(encode):
     found = look(encode/"study.toml")[2]
     assert list(found.check) == ["expression"]*2
     assert "(r = 0.47) better than its own (r = -0.47, 14,310 genes)" in found.message[0]
+
+# signal against expression, gene by gene
+
+def test_genes_between_the_first_and_the_last_with_signal():
+    genes = pd.DataFrame(dict(chrom=["chr1"]*4 + ["chr2"]*2, tss=[40, 10, 20, 30, 5, 6]))
+    assert within_reach(np.array([False, True, False, True, False, False]), genes).tolist() == [False, True, True, True, False, False]
+    assert not within_reach(np.zeros(6, bool), genes).any()
+
+def test_each_dot_is_a_gene_with_its_rank_correlation():
+    t = pd.DataFrame(dict(cell="A", assay="H3K4me3", measure="activity 1 kb around the TSS", group=list("abcd"), at=[0., 1, 2, 3],
+                          value=[1., 0, 2, 3], n=4))
+    assert set(quality_tables(t)) == {"signal-expression"}
+    ax = draw("signal-expression", t).axes[0]
+    assert "Spearman 0.80, n = 4 genes" in [o.get_text() for o in ax.texts]          # 1 − 6·2/(4·15)
+    (x, y), = [line.get_data() for line in ax.lines]
+    np.testing.assert_allclose(x, .1 + .8*np.array([0, 1, 2, 3])/3)
+    np.testing.assert_allclose(y, .14 + .66*np.array([1, 0, 2, 3])/3)

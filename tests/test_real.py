@@ -223,6 +223,17 @@ def test_reads_around_the_tss_follow_expression(reads):
             x[minus] = x[minus, ::-1]
             assert spearmanr(x[good, place].mean(axis=1), y[good])[0] > bound, (cell, mark)
 
+def test_prepare_draws_signal_against_expression_gene_by_gene(reads):
+    out = reads.parent/"results"
+    t = pd.read_csv(out/"qc.csv").query("measure.str.startswith('activity')", engine="python")
+    assert (out/"figures"/"quality-signal-expression.png").stat().st_size > 10_000
+    rho = {k: (len(d), round(spearmanr(d["at"], d.value)[0], 2)) for k, d in t.groupby(["cell", "measure"])}
+    assert rho == {("K562", "activity 1 kb around the TSS"): (35, .76), ("K562", "activity 10 kb downstream of the TSS"): (35, .82),
+                   ("over_input", "activity 1 kb around the TSS"): (35, .73), ("over_input", "activity 10 kb downstream of the TSS"): (35, .81)}
+    study, _ = load_study(reads)
+    y = pd.Series(study.y("K562"), study.genes.gene_id)
+    np.testing.assert_allclose(t.value, t.group.map(y), rtol=1e-6)
+
 def test_the_reads_that_count_are_in_the_sidecar(reads):
     side = lambda cell: json.loads(
         (reads.parent/"results"/"tracks"/cell/"H3K4me3"/"tss-w20000-b100.json").read_text())
