@@ -214,11 +214,12 @@ def _do_only(study, units, only, threads, device):
     torch.set_num_threads(threads)
     print(f"{only}: {do_unit(units[only], units, str(pick_device(device))):.1f} s")
 
-# %% ../nbs/51_cli.ipynb #c7c36c29
+# %% ../nbs/51_cli.ipynb #4f4e6df3
 def _follow_up(study, units, figures=True):
     "Collect, evaluate, and draw."
-    from chromexpress.batch import collect, draw_notebooks, notebook_units, write_report
+    from chromexpress.batch import collect, collect_science, draw_notebooks, notebook_units, write_report
     collect(study, units)
+    collect_science(study, units)
     _list_unmatched(study)
     print(study.out/"metrics.csv")
     if figures:

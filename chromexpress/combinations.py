@@ -34,7 +34,7 @@ def additions(
                                   js_added=pick(alone) if all(s in alone for s in seeds) else []))
     return found
 
-# %% ../nbs/34_combinations.ipynb #d255f7fd
+# %% ../nbs/34_combinations.ipynb #42268762
 def missing_steps(
     columns, # (model, config, trained_on, marks, seed) of each run of a cell
 ) -> list[tuple]: # (model, reason), in words
@@ -48,7 +48,8 @@ def missing_steps(
         lack = [f"{a}+{b}" for a, b in combinations(single, 2) if {a, b} not in pairs]
         if lack: found.append((model, f"{len(lack)} pairs of marks were not run ({some(lack)}); \"pairs\" in marks of [grid] asks for them."))
         steps = [(m, a) for m in sets if "+" in m for a in m.split("+")]
-        lost = [f"{a} in {m}" for m, a in steps if (model, config, a, "+".join(o for o in m.split("+") if o != a)) not in known]
+        short = lambda m: m if m.count("+") < 3 else f"{m.count('+') + 1} marks"
+        lost = [f"{a} in {short(m)}" for m, a in steps if (model, config, a, "+".join(o for o in m.split("+") if o != a)) not in known]
         if lost: found.append((model, f"what a mark adds is not known {len(lost)} times, for the set without it was not run ({some(lost)})."))
     return found
 
