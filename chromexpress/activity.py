@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['correlation_columns', 'windows_of', 'fields_of', 'mean_log', 'track_activity', 'cell_activity', 'ranks_within',
            'bootstrap_rho', 'marks_beside_models', 'beside', 'rank_r', 'ends', 'lead', 'correlate', 'say_left_out',
-           'long_activity', 'write_activity', 'receptive_fields', 'activity_groups', 'write_activities']
+           'long_activity', 'write_activity', 'receptive_fields', 'activity_groups', 'blind_expression',
+           'write_activities']
 
 # %% ../nbs/30_activity.ipynb #4e2e7016
 import gzip
@@ -275,6 +276,18 @@ def activity_groups(
     rows = rows.drop_duplicates(["cell", "mark", "window"]).drop(columns=[c for c in rows if c.startswith(("r_model", "lead", "model", "config"))])
     r = rows.groupby(["group", "mark", "window"]).pearson
     return rows.assign(cells=r.transform("count"), group_mean=r.transform("mean")).reset_index(drop=True)
+
+# %% ../nbs/30_activity.ipynb #27e36f16
+def blind_expression(
+    path, # predictions.csv
+    rows:int=500_000, # rows held at a time
+) -> pd.DataFrame: # cell, gene_id, expression of every labelled gene that some run was tested on
+    "The expression of blind test genes, as the first run of a cell has it."
+    used, found = ["cell", "split", "gene_id", "y_true"], pd.DataFrame(dict(cell=[], gene_id=[], y_true=[])).astype(dict(cell=str, gene_id=str))
+    for part in pd.read_csv(path, usecols=used, dtype=dict(cell=str, gene_id=str), keep_default_na=False, na_values=[""], chunksize=rows):
+        part = part[(part.split == "test") & part.y_true.notna()].drop(columns="split")
+        found = pd.concat([found, part]).drop_duplicates(["cell", "gene_id"])
+    return found.rename(columns=dict(y_true="expression")).sort_values(["cell", "gene_id"], ignore_index=True)
 
 # %% ../nbs/30_activity.ipynb #d5c7fd4f
 def write_activities(

@@ -133,7 +133,7 @@ def gains_on(
     gene, block = bootstrap_both(y, preds[:, used], blocks, draws, *seed)
     return [gain_row(d | {f"js_{k}": [at[j] for j in d[f"js_{k}"]] for k in ("both", "to", "added")}, r, gene, block) for d in group]
 
-# %% ../nbs/34_combinations.ipynb #5915b732
+# %% ../nbs/34_combinations.ipynb #f8d8cdc9
 def example_combinations(
     cells:int=2, # how many cell types
     genes:int=600, # how many genes, on chr1 … chr20
@@ -143,7 +143,7 @@ def example_combinations(
     chroms = pd.Series([f"chr{1 + i * 20 // genes}" for i in range(genes)], names)
     for c in range(cells):
         rng = np.random.default_rng(c)
-        signal = dict(zip(("H3K4me3", "H3K9me3", "H3K27ac"), rng.normal(size=(3, genes)) * np.array([[1], [.1], [1]])))
+        signal = dict(zip(("H3K4me3", "H3K9me3", "H3K27ac"), rng.normal(size=(3, genes)) * np.array([[1], [.02], [1]])))
         y = signal["H3K4me3"] + signal["H3K27ac"] + rng.normal(size=genes)
         for size in (1, 2, 3):
             for marks in combinations(signal, size):

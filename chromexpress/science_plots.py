@@ -6,12 +6,12 @@
 __all__ = ['kb', 'receptive_field', 'field_title', 'activity_expression', 'activity_group_panel', 'activity_models', 'pairs_of',
            'combination_matrix', 'gain_dots', 'combination_gains', 'combination_cells']
 
-# %% ../nbs/47_science_plots.ipynb #d4718c8e
+# %% ../nbs/47_science_plots.ipynb #57ece89c
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.lines import Line2D
 from .core import InputError
 from .evaluate import pearson
-from .findings import listed, number
+from .findings import bins_of, listed, number
 from .panels import group_legend, group_markers, looks, model_legend, needed, point, signed
 from .plots import axes, genes_label, mark_colors, marks_label, model_names, panel, study_marks, titles
 
@@ -22,7 +22,7 @@ def kb(
     "A window as it is written in a figure."
     return f"{window / 1000:g} kb"
 
-# %% ../nbs/47_science_plots.ipynb #37f58baa
+# %% ../nbs/47_science_plots.ipynb #8b5af374
 @panel("receptive-field")
 def receptive_field(
     frame:pd.DataFrame, # rows of the table `receptive_fields`, of one cell; all_marks if known
@@ -43,6 +43,7 @@ def receptive_field(
     ax.set_xscale("log")
     ax.set_xticks([w / 1000 for w in windows], [f"{w / 1000:g}" for w in windows])
     ax.minorticks_off()
+    ax.margins(x=.12)
     ax.set(xlabel="widest window that the model looks at, kb around the TSS", ylabel="Pearson r, predicted against observed\n(line: 95 % bootstrap interval)")
     ax.grid(axis="y", color="#E4E4E4", lw=.6)
     marks = [Line2D([], [], color="none", marker="s", mfc=palette[m], mec="#222222", mew=.5, ms=6, label=marks_label(m, every).replace("\n", " ")) for m in sets]
@@ -62,7 +63,7 @@ def field_title(
     counts = several.window.value_counts().sort_index()
     return f"{cell}: {kb(counts.idxmax())} predicts best for {counts.max()} of {len(several)} models and marks"
 
-# %% ../nbs/47_science_plots.ipynb #e697095b
+# %% ../nbs/47_science_plots.ipynb #3e9a08c5
 @panel("activity-expression")
 def activity_expression(
     frame:pd.DataFrame, # cell, mark, window, gene_id, activity, expression; unit (of expression) if known
@@ -72,15 +73,15 @@ def activity_expression(
     f = needed(frame, ["cell", "mark", "window", "activity", "expression"], "activity of a mark")
     if len(f[["cell", "mark", "window"]].drop_duplicates()) != 1: raise InputError("activity: one cell, mark and window a panel.")
     first, x, y = f.iloc[0], f.activity.to_numpy(), f.expression.to_numpy()
-    ax, r = axes(ax, 4.4, 3.4), float(pearson(y, x))
+    ax, r = axes(ax, 4.9, 3.5), float(pearson(y, x))
     if len(x) <= 400: ax.scatter(x, y, 9, color="#7799BB", alpha=.6, linewidth=0)
     else:
         hexes = ax.hexbin(x, y, gridsize=32, mincnt=1, bins="log", cmap="cividis_r", linewidths=.1)
         bar = ax.figure.colorbar(hexes, ax=ax, shrink=.7, label="genes in a hexagon", format=lambda v, _: f"{v:g}")
         bar.solids.set(rasterized=False, edgecolor="face")
         bar.outline.set_visible(False)
-    parts = [p for p in np.array_split(np.argsort(x, kind="stable"), 10) if len(p)]
-    ax.plot([x[p].mean() for p in parts], [y[p].mean() for p in parts], "o-", color="#D55E00", mec="white", mew=.7, ms=5.5, lw=1.4, label="mean of a tenth of the genes")
+    means = f.groupby(bins_of(x))[["activity", "expression"]].mean()
+    ax.plot(means.activity, means.expression, "o-", color="#D55E00", mec="white", mew=.7, ms=5.5, lw=1.4, label="means of tenths of the genes")
     ax.legend(loc="upper left", bbox_to_anchor=(0, -.16), borderaxespad=0, handlelength=1.6)
     ax.set(xlabel=f"activity of {first.mark}: mean ln(signal + 1) over {kb(first.window)} around the TSS",
            ylabel=f"expression, {first.unit if 'unit' in f else 'scale of the model'}")
@@ -115,7 +116,7 @@ def activity_group_panel(
     titles(ax, head, f"activity over {kb(f.window.iloc[0])}, {genes_label(f.n)}; point: a cell, line: mean of its group")
     return ax
 
-# %% ../nbs/47_science_plots.ipynb #aabe5f5a
+# %% ../nbs/47_science_plots.ipynb #1b948465
 @panel("activity-models")
 def activity_models(
     frame:pd.DataFrame, # rows of the table `activity_correlation`, of one model, fold "all"
@@ -128,7 +129,7 @@ def activity_models(
     if f.duplicated(["cell", "mark"]).any(): raise InputError("activity against models: one window and fold a panel.")
     palette, turn = mark_colors(f.mark), np.where(f.pearson < 0, -1, 1)
     low, high = np.sort([turn * f.pearson_low, turn * f.pearson_high], 0)
-    ax, top = axes(ax, 4.7, 3.7), max(high.max(), f.r_model_high.max())
+    ax, top = axes(ax, 6, 4), max(high.max(), f.r_model_high.max())
     bottom = min(0, low.min(), f.r_model_low.min())
     span = np.array([bottom - .02, top + .04])
     ax.plot(span, span, color="#777777", lw=1, ls=(0, (4, 3)), zorder=1)
@@ -141,13 +142,14 @@ def activity_models(
             ax.plot(part.pearson.abs(), part.r_model, "v" if negative else "o", color=palette[mark], mec="#222222", mew=.5, ms=6, ls="none", zorder=3)
     shapes = [Line2D([], [], color="none", marker=m, mfc="#CCCCCC", mec="#222222", mew=.5, ms=6, label=t) for m, t in (("o", "rises with expression"), ("v", "falls"))]
     model_legend(ax, {m: (palette[m], "s") for m in study_marks(f.mark)[0]}, shapes if (f.pearson < 0).any() else ())
-    ax.set(xlabel="size of Pearson r, activity against expression", ylabel=f"Pearson r, {names[0]} on the mark alone\n(lines: 95 % bootstrap intervals)",
-           xlim=span, ylim=span, aspect="equal")
+    ax.set(xlabel="size of Pearson r, activity against expression", xlim=span, ylim=span,
+           ylabel=f"Pearson r, {names[0]} on the mark alone\n(lines: 95 % bootstrap intervals)")
+    ax.set_box_aspect(1)
     where = kb(f.window.iloc[0]) if f.window.nunique() == 1 else "each model's window"
     titles(ax, f"{names[0]} is ahead of activity in {(f.lead_low > 0).sum()} of {len(f)} marks and cells", f"activity over {where}, {f.cell.nunique()} cells, {genes_label(f.n)}")
     return ax
 
-# %% ../nbs/47_science_plots.ipynb #01a35fcd
+# %% ../nbs/47_science_plots.ipynb #7ea62485
 def pairs_of(
     frame:pd.DataFrame, # rows of the table `combinations`
     what:str, # how to call it in a message
@@ -168,25 +170,26 @@ def combination_matrix(
     sets = [m for m in study_marks([*f.added, *f.to])[0]]
     gain, q = (f.pivot(index="to", columns="added", values=k).reindex(index=sets, columns=sets) for k in ("gain", "gain_q"))
     alone = f.groupby("to").r_to.first().reindex(sets)
-    ax, top = axes(ax, max(5.2, 1.7 + .66 * len(sets)), 1.6 + .3 * len(sets)), max(f.gain.abs().max(), .01)
-    mesh = ax.pcolormesh(np.ma.masked_invalid(gain), cmap="PuOr_r", vmin=-top, vmax=top, edgecolor="white", linewidth=1)
+    ax, top = axes(ax, max(5.8, 1.7 + .66 * len(sets)), 1.6 + .3 * len(sets)), max(f.gain.abs().max(), .01)
+    root = lambda v: np.sign(v) * np.sqrt(np.abs(v))             # so that small gains have a colour beside large ones
+    mesh = ax.pcolormesh(np.ma.masked_invalid(root(gain)), cmap="PuOr_r", vmin=-root(top), vmax=root(top), edgecolor="white", linewidth=1)
     for (i, j), v in np.ndenumerate(gain.to_numpy()):
         if i == j: ax.text(j + .5, i + .5, number(alone.iloc[i]) if pd.notna(alone.iloc[i]) else "–", ha="center", va="center", color="#777777", style="italic"); continue
         real = q.iat[i, j] < .05
         ax.text(j + .5, i + .5, "–" if np.isnan(v) else signed(v), ha="center", va="center", fontweight="bold" if real else "normal",
-                color="white" if not np.isnan(v) and np.array(mesh.to_rgba(v))[:3]**2.2 @ [.21, .72, .07] < .2 else "black")
+                color="white" if not np.isnan(v) and np.array(mesh.to_rgba(root(v)))[:3]**2.2 @ [.21, .72, .07] < .2 else "black")
     ax.set(xticks=np.arange(len(sets)) + .5, yticks=np.arange(len(sets)) + .5, yticklabels=sets, ylabel="given first")
-    ax.set_xlabel("added\n(italic: r of the mark alone; other fields: gain in r, bold where q < .05)", loc="left")
+    ax.set_xlabel("added (italic: r of the mark alone; other fields: gain in r, bold where q < .05)", loc="left")
     ax.set_xticklabels(sets, rotation=40, ha="right", rotation_mode="anchor")
     ax.invert_yaxis()
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
     first = f.loc[f.gain.idxmax()]
-    titles(ax, f"{f.cell.iloc[0]}: {(f.gain_q < .05).sum()} of {len(f)} gains are real (q < .05)",
+    titles(ax, f"{f.cell.iloc[0]}: {((f.gain_q < .05) & (f.gain > 0)).sum()} of {len(f)} additions raise r, {((f.gain_q < .05) & (f.gain < 0)).sum()} lower it",
            f"{f.model.iloc[0]}, {genes_label(f.n)}; the largest: {first.added} on top of {first.to}")
     return ax
 
-# %% ../nbs/47_science_plots.ipynb #3b346210
+# %% ../nbs/47_science_plots.ipynb #dbf26ed9
 def gain_dots(
     f:pd.DataFrame, # with label, note, gain, low, high, q; best first
     ax, # an Axes, or None for a figure of its own
@@ -218,7 +221,7 @@ def combination_gains(
     ax = gain_dots(shown, ax, "gain in Pearson r over the better one of the two marks")
     ax.annotate("r of both", (1.02, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555")
     real = f[(f.better_q < .05) & (f.better > 0)]
-    head = f"{real.marks.iloc[0].replace('+', ' and ')} gain most from each other" if len(real) else "no pair is better than the better one of its marks"
+    head = f"{real.marks.iloc[0].replace('+', ' + ')} gain most" if len(real) else "no pair beats the better one of its marks"
     titles(ax, f"{f.cell.iloc[0]}: {head}", f"{f.model.iloc[0]}, {len(f)} pairs, {genes_label(f.n)}")
     return ax
 
