@@ -315,11 +315,12 @@ def _do_only(study, units, only, threads, device):
     torch.set_num_threads(threads)
     print(f"{only}: {do_unit(units[only], units, str(pick_device(device))):.1f} s")
 
-# %% ../nbs/51_cli.ipynb #954360dd
+# %% ../nbs/51_cli.ipynb #523f63ce
 def _follow_up(study, units, figures=True):
     "Collect, evaluate, and draw."
-    from chromexpress.batch import collect
+    from chromexpress.batch import collect, collect_science
     collect(study, units)
+    collect_science(study, units)
     _list_unmatched(study)
     print(study.out/"metrics.csv")
     if figures: _draw(study, units); _say_quality(study)

@@ -44,7 +44,7 @@ def grid(
                 tasks += [Task(study, r, m.model, m.options, stores) for r in runs]
     return narrow(tasks, only or {})
 
-# %% ../nbs/21_crossval.ipynb #010c5714
+# %% ../nbs/21_crossval.ipynb #3a2b6ece
 def narrow(
     tasks:list[Task], # the whole grid
     only:dict, # cells, models, marks, folds → names to keep; None or empty: all
@@ -65,7 +65,7 @@ def narrow(
 def _names_of(task):
     "The words by which the command line may ask for a run."
     run = task.run
-    marks = ["+".join(run.marks)] + ["each"]*(len(run.marks) == 1)
+    marks = ["+".join(run.marks)] + ["each"]*(len(run.marks) == 1) + ["pairs"]*(len(run.marks) == 2)
     if run.marks == tuple(task.study.tracks[run.cell]): marks.append("all")
     return dict(cells=[run.cell], models=[run.model], folds=[run.fold], marks=marks)
 

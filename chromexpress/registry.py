@@ -6,8 +6,9 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'check_needs', 'check_inputs', 'load_study']
 
-# %% ../nbs/19_registry.ipynb #f831edca
+# %% ../nbs/19_registry.ipynb #4528f084
 import importlib, importlib.util, json, sys
+from itertools import combinations
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from .baselines import activity, boosting, gene_score, ridge
@@ -128,12 +129,13 @@ def configure(
         if options and part: found[name] = Configured(name, MODELS[base], options, *part)
     return found
 
-# %% ../nbs/19_registry.ipynb #88669164
+# %% ../nbs/19_registry.ipynb #79d84317
 def _check_grid(study, name, marks, folds, seeds):
     "The parts of the grid that a model runs on."
-    problems, where, known = Problems(), f"[grid] or [models.{name}]", ["each", "all", *study.assays]
+    problems, where, words = Problems(), f"[grid] or [models.{name}]", ["each", "pairs", "all"]
     is_list = lambda v: isinstance(v, (list, tuple)) and len(v) > 0
     for m in marks if isinstance(marks, (list, tuple)) else [marks]:
+        known = [*study.assays] if isinstance(m, list) else [*words, *study.assays]
         for a in [m] if isinstance(m, str) else m if isinstance(m, list) and m else [repr(m)]:
             if a not in known: problems.add(f"{where} marks: {a!r} is no assay of this study{suggest(a, known)}")
     if not is_list(marks): problems.add(f"{where} marks = {marks!r}: needs a list.")
@@ -145,14 +147,14 @@ def _check_grid(study, name, marks, folds, seeds):
     marks = tuple(tuple(m) if isinstance(m, list) else m for m in marks)
     return marks, folds if folds == "all" else tuple(map(str, folds)), tuple(dict.fromkeys(seeds))
 
-# %% ../nbs/19_registry.ipynb #e30eaac4
+# %% ../nbs/19_registry.ipynb #d8f82744
 def mark_sets(
-    marks, # "each", "all", names and tuples of names
+    marks, # "each", "pairs", "all", names and tuples of names
     assays, # the assays that a cell has, in the study's order
 ) -> list[tuple]: # sets of assays, each once, in the study's order
     "What the words of the grid mean in one cell."
-    sets, each, every = [], [(a,) for a in assays], [tuple(assays)]
-    for m in marks: sets += each if m == "each" else every if m == "all" else [(m,) if isinstance(m, str) else m]
+    words = dict(each=[(a,) for a in assays], pairs=list(combinations(assays, 2)), all=[tuple(assays)])
+    sets = [s for m in marks for s in words.get(m, [(m,) if isinstance(m, str) else m])]
     return list(dict.fromkeys(tuple(a for a in assays if a in s) for s in sets if set(s) <= set(assays)))
 
 # %% ../nbs/19_registry.ipynb #d4dc074c

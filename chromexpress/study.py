@@ -33,7 +33,7 @@ class Key:
     help:str # one line
     choices:tuple=() # the values it takes, if they are few
 
-# %% ../nbs/07_study.ipynb #ff747774
+# %% ../nbs/07_study.ipynb #e805a8a9
 REQUIRED = "required"
 KEYS = [
     Key("", "name", (str,), REQUIRED, '"my_study"', "a short name; it stands in every table of results"),
@@ -91,7 +91,7 @@ KEYS = [
         "chromosomes of each fold, for explicit"),
     Key("grid", "models", (list,), ("ridge", "promoter_cnn"), '["ridge", "promoter_cnn"]', "which models"),
     Key("grid", "marks", (list,), ("each", "all"), '["each", "all"]',
-        'which sets of assays: "each", "all", a name, or a list of names'),
+        'which sets of assays: "each", "pairs", "all", a name, or a list of names'),
     Key("grid", "folds", (str, list), "all", '"all"', '"all", or a list of fold names'),
     Key("grid", "seeds", (list,), (0,), "[0]", "seeds of the models; several tell the spread between equal runs"),
 ]
