@@ -10,13 +10,13 @@ __all__ = ['PROMOTER', 'TILE', 'PLACES', 'PERTURB_CODE', 'EFFECT', 'LEAST', 'TAB
            'write_bed', 'browser_track', 'write_track', 'gene_groups', 'summarise_effects', 'Averaged', 'average_units',
            'collect_effects', 'read_effects']
 
-# %% ../nbs/31_perturb.ipynb #765cf420
+# %% ../nbs/31_perturb.ipynb #7b636ada
 import gzip, re, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .apply import blind_to, read_member
-from .core import InputError, atomic, check_columns, digest, log, progress, write_csv, write_json, write_npy
+from .core import InputError, atomic, check_columns, digest, file_digest, log, progress, write_csv, write_json, write_npy
 from .crossval import collect_tables, load_fitted, narrow
 from .data import Task
 from .evaluate import expressed
@@ -240,7 +240,7 @@ def _join(folder, parts, n):
     write_npy(folder/"effects.npy", np.concatenate(changes))
     for file, _ in parts: file.unlink()
 
-# %% ../nbs/31_perturb.ipynb #56ceedb1
+# %% ../nbs/31_perturb.ipynb #c071e025
 def perturb_folder(
     study:Study, # the study
     wanted:dict, # from `study.read_perturb`
@@ -272,7 +272,8 @@ def places_for(
     wanted:dict, # from `study.read_perturb`
 ) -> pd.DataFrame: # columns PLACES
     "The places whose effect on each gene is asked for; found once for each model and cell of a study."
-    study, key = task.study, (task.run.model, task.run.config, task.run.cell, *(wanted[k] for k in ("bed", "scheme", "tiles", "genes")))
+    study, files = task.study, [f for f in (wanted["bed"], wanted["genes"]) if f and f not in ("all", "expressed", "silent")]
+    key = task.run.model, task.run.config, task.run.cell, wanted["scheme"], wanted["tiles"], wanted["genes"], *map(file_digest, files)
     known = study.__dict__.setdefault("_places", {})
     if key not in known: known[key] = _find_places(task, wanted)
     return known[key]
