@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['BODY', 'nested', 'NestedOptions', 'nested_inputs', 'gene_inputs', 'mean_trees', 'nested_fit', 'nested_predict']
 
-# %% ../nbs/17_nested.ipynb #8d904aaa
+# %% ../nbs/17_nested.ipynb #20c63668
 from dataclasses import dataclass
-import numpy as np
+import numpy as np, pandas as pd
 from .baselines import boosting_predict, trees_of
 from .core import InputError, seed_of
 from .data import Data, Model, Task, check_window, read_signal
@@ -110,11 +110,21 @@ def nested_predict(
     "Predictions of the forests' mean."
     return boosting_predict(fitted, dict(signal=_flat(x)))
 
-# %% ../nbs/17_nested.ipynb #5b782397
+# %% ../nbs/17_nested.ipynb #b18cb5bb
 def _lacks_ends(study, options):
     "What a study lacks for the bodies of genes."
     if not options.gene or "genes" not in study.__dict__ or (study.genes.end - study.genes.start > 1).any(): return []
     return ["gene = true needs the ends of genes: give the columns start and end in [genes]."]
 
+def _shows(task):
+    "The widest window of each gene and, if it is looked at, the gene's body."
+    o, g = task.options, task.study.genes
+    half, tss, plus = max(w for w, _ in o.windows)//2, g.tss.to_numpy(), (g.strand == "+").to_numpy()
+    places = [(tss - half, tss + half)]
+    if o.gene: places.append((np.where(plus, tss, np.maximum(g.start, tss - BODY.window//2)), np.where(plus, np.minimum(g.end, tss + BODY.window//2), tss)))
+    start, end = np.concatenate(places, 1)
+    return pd.DataFrame(dict(gene_id=np.tile(g.gene_id, len(places)), chrom=np.tile(g.chrom, len(places)), start=start, end=end))
+
 nested = Model("nested", "boosted trees on nested windows, fine at the TSS and coarse far from it", NestedOptions,
-               needs=lambda o: o.needs, inputs=nested_inputs, fit=nested_fit, predict=nested_predict, lacks=_lacks_ends)
+               needs=lambda o: o.needs, inputs=nested_inputs, fit=nested_fit, predict=nested_predict, lacks=_lacks_ends,
+               shows=_shows)

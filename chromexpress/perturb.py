@@ -10,13 +10,13 @@ __all__ = ['PROMOTER', 'TILE', 'PLACES', 'PERTURB_CODE', 'EFFECT', 'LEAST', 'TAB
            'write_bed', 'browser_track', 'write_track', 'gene_groups', 'summarise_effects', 'Averaged', 'average_units',
            'collect_effects', 'read_effects']
 
-# %% ../nbs/31_perturb.ipynb #765cf420
+# %% ../nbs/31_perturb.ipynb #7b636ada
 import gzip, re, time
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .apply import blind_to, read_member
-from .core import InputError, atomic, check_columns, digest, log, progress, write_csv, write_json, write_npy
+from .core import InputError, atomic, check_columns, digest, file_digest, log, progress, write_csv, write_json, write_npy
 from .crossval import collect_tables, load_fitted, narrow
 from .data import Task
 from .evaluate import expressed
@@ -102,7 +102,7 @@ def is_seen(
     over = both[(both.chrom == both.chrom_f) & (both.start < both.end_f) & (both.end > both.start_f)]
     return np.isin(np.arange(len(places)), over.k)
 
-# %% ../nbs/31_perturb.ipynb #6bef061b
+# %% ../nbs/31_perturb.ipynb #894cc3a4
 def bed_places(
     elements:pd.DataFrame, # from `read_places`
     genes:pd.DataFrame, # gene frame
@@ -119,17 +119,25 @@ def bed_places(
         pairs.append(np.stack([k[ok], pd.Index(genes.gene_id).get_indexer(f.gene_id.to_numpy()[j[ok]])]))
     k, row = np.unique(np.concatenate(pairs, 1), axis=1)
     far = np.setdiff1d(np.arange(len(elements)), k)
-    near = [_nearest(elements.iloc[i], genes) for i in far]
+    near = _nearest(elements.iloc[far], genes)
     if len(far): log.info(f"{len(far)} of {len(elements)} places are seen by no gene ({some(elements.place[far])}); their effects stay empty.")
     t = pd.concat([elements.iloc[np.r_[k, far].astype(int)].reset_index(drop=True), pd.Series(np.r_[row, near].astype(int), name="row")], axis=1)
     g = genes.iloc[t.row[t.row >= 0]]
     t = t[t.row >= 0].assign(gene_id=g.gene_id.to_numpy(), distance=_distance(t[t.row >= 0], g))
     return t.sort_values(["row", "start", "place"], kind="stable", ignore_index=True)[PLACES]
 
-def _nearest(e, genes):
-    "The row of the gene whose TSS is nearest; −1 if there is none on the chromosome."
-    d = (genes.tss - (e.start + e.end)//2).abs().where(genes.chrom == e.chrom)
-    return int(np.argmin(d.fillna(np.inf))) if d.notna().any() else -1
+def _nearest(elements, genes):
+    "The rows of the genes whose TSS is nearest to each place; −1 if there is none on the chromosome."
+    rows, middle = np.full(len(elements), -1), ((elements.start + elements.end)//2).to_numpy()
+    for c in elements.chrom.unique():
+        i, g = np.flatnonzero(elements.chrom == c), np.flatnonzero(genes.chrom == c)
+        if not len(g): continue
+        g = g[np.argsort(genes.tss.to_numpy()[g], kind="stable")]
+        tss = genes.tss.to_numpy()[g]
+        right = np.searchsorted(tss, middle[i]).clip(0, len(g) - 1)
+        left = (right - 1).clip(0)
+        rows[i] = g[np.where(abs(tss[left] - middle[i]) <= abs(tss[right] - middle[i]), left, right)]
+    return rows
 
 def _distance(places, genes):
     "bp from the TSS to the middle of a place, < 0 upstream."
@@ -232,7 +240,7 @@ def _join(folder, parts, n):
     write_npy(folder/"effects.npy", np.concatenate(changes))
     for file, _ in parts: file.unlink()
 
-# %% ../nbs/31_perturb.ipynb #452146b4
+# %% ../nbs/31_perturb.ipynb #c071e025
 def perturb_folder(
     study:Study, # the study
     wanted:dict, # from `study.read_perturb`
@@ -263,7 +271,15 @@ def places_for(
     task:Task, # any run of the model in the cell
     wanted:dict, # from `study.read_perturb`
 ) -> pd.DataFrame: # columns PLACES
-    "The places whose effect on each gene is asked for."
+    "The places whose effect on each gene is asked for; found once for each model and cell of a study."
+    study, files = task.study, [f for f in (wanted["bed"], wanted["genes"]) if f and f not in ("all", "expressed", "silent")]
+    key = task.run.model, task.run.config, task.run.cell, wanted["scheme"], wanted["tiles"], wanted["genes"], *map(file_digest, files)
+    known = study.__dict__.setdefault("_places", {})
+    if key not in known: known[key] = _find_places(task, wanted)
+    return known[key]
+
+def _find_places(task, wanted):
+    "The promoter and its tiles, or the places of a BED file."
     study = task.study
     genes = study.genes[chosen_genes(study, task.run.cell, wanted["genes"])]
     if wanted["bed"]:

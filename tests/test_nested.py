@@ -82,3 +82,10 @@ def test_genes_without_ends(tmp_path, capsys):
     (dict(lr=0.), "need lr > 0"), (dict(share=1.5), "0 < share ≤ 1")])
 def test_options_that_do_not_go_together(options, message):
     with pytest.raises(InputError, match=message): NestedOptions(**options)
+
+def test_what_it_shows_are_its_widest_window_and_the_body(task):
+    "g150 is 3,550 bp long: its body ends beyond the 3 kb that the window shows."
+    from chromexpress.perturb import field_of
+    g, f = task.study.genes.set_index("gene_id").loc["g150"], field_of(task)
+    of = f[f.gene_id == "g150"][["start", "end"]].values.tolist()
+    assert of == [[g.tss - 3000, g.tss + 3000], [g.tss, g.end] if g.strand == "+" else [g.start, g.tss]] and len(f) == 480
