@@ -566,7 +566,7 @@ H3K4me3 = "H3K4me3.bigWig"
 # [contacts.cellA]                 # the partners of genes, for contacts/cellA.csv
 """ + "".join(f"# {k.name} = {k.example}".ljust(34) + f" # {k.help}\n" for k in CONTACT_KEYS)}
 
-# %% ../nbs/07_study.ipynb #ab0662fe
+# %% ../nbs/07_study.ipynb #ae3bd3b3
 PERTURB_KEYS = [
     Key("perturb", "models", (list,), (), '["promoter_cnn"]', "models of the grid; by default all of them"),
     Key("perturb", "marks", (list,), ("each",), '["each"]', 'sets of assays of the grid: "each", "all", names, or names joined by +'),
@@ -600,4 +600,5 @@ def read_perturb(
     if not t["doses"] or not all(map(good, t["doses"])): problems.add(f"[perturb] doses = {t['doses']!r}: needs numbers from 0 on.")
     if type(t["tiles"]) is int and t["tiles"] < 0: problems.add(f"[perturb] tiles = {t['tiles']}: needs 0 or more.")
     problems.check()
-    return t | dict(doses=tuple(sorted({float(d) for d in t["doses"]}, reverse=True)))
+    lists = {k: tuple(t[k]) for k in ("models", "marks", "cells")}
+    return t | lists | dict(doses=tuple(sorted({float(d) for d in t["doses"]}, reverse=True)))

@@ -5,6 +5,7 @@ from chromexpress.batch import run_units
 from chromexpress.core import InputError
 from chromexpress.crossval import COLUMNS, execute, grid, load_fitted
 from chromexpress.data import make_data
+from chromexpress.perturb import field_of, gene_effects, is_seen, tile_places
 from chromexpress.registry import MODELS, load_study
 from chromexpress.tracks import store_paths
 from chromexpress.train import fit_network, predict_network
@@ -129,6 +130,17 @@ def test_a_fitted_model_is_taken_up_again(task, done, tmp_path):
     np.testing.assert_allclose(predict(x), y, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(predict(task.model.inputs(task, rows[::-3])), y[::-3], rtol=1e-4, atol=1e-5)       # of some genes, as of all
     with pytest.raises(InputError, match="no fitted model"): load_fitted(task, tmp_path)
+
+def test_every_model_can_be_perturbed(task, done):
+    "Twelve genes, their promoters and tiles: dose 1 changes nothing, dose 0 of all marks something, and what is not seen stays empty."
+    genes, rows = task.study.genes, np.arange(0, 240, 20)
+    places, field = tile_places(genes.iloc[rows], task.study.sizes), field_of(task)
+    seen = is_seen(places, field)
+    base, e = gene_effects(load_fitted(task, done), task, rows, places, seen, (1., .5, 0.))
+    assert base.shape == (12,) and e.shape == (12*17, 3) and (np.isnan(e).all(1) == ~seen).all() and np.isfinite(e[seen]).all()
+    assert (e[seen, 0] == 0).all() and seen[(places.place == "promoter").to_numpy()].all() and (e[seen] != 0).any()
+    far = places.assign(start=places.start + 50_000_000, end=places.end + 50_000_000)
+    assert not is_seen(far, field).any()
 
 def test_what_was_not_measured_takes_the_training_mean(task, done):
     predict, x = load_fitted(task, done), task.model.inputs(task, np.arange(30))

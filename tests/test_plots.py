@@ -10,6 +10,8 @@ from chromexpress.core import InputError
 from chromexpress.evaluate import read_table
 from chromexpress.findings import TABLES, example_findings, write_findings
 from chromexpress.panels import figure, looks, ranking_title, verdict
+from chromexpress.perturb import SUMMARY
+import chromexpress.perturb_plots
 from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw, save_figure, study_marks
 from chromexpress.qtl import KEYS, RESULT
 from chromexpress.qtl_plots import turned
@@ -20,6 +22,12 @@ analysis = Path(__file__).parents[1]/"nbs"/"analysis"
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory): return example_findings(tmp_path_factory.mktemp("results"), cells=2, genes=300, groups=dict(ESC=["E003"]))
+
+def perturbed(genes="expressed"): # H3K4me3 falls to −2 at the promoter and to −0.5 near it, with the dose; nothing is seen farther away
+    places = [("promoter", 0., -2.), ("near", np.nan, -.5), ("far", np.nan, np.nan), ("distal", -4000., -.5), ("distal", 4000., -.25), ("distal", 12_000., np.nan)]
+    rows = [("E003", "H3K4me3", "ridge", "aa", "ours", genes, k, x, d, 147*(v == v), v*(1 - d), v*(1 - d) - .1, v*(1 - d) + .1, v*(1 - d))
+            for k, x, v in places for d in (1., .5, 0.)]
+    return pd.DataFrame(rows, columns=SUMMARY).assign(unit="log2(RPKM + 1)")
 
 class Ramp: # a signal that is the position in Mb
     def read(self, chrom, start, end): return np.arange(start, end, dtype=np.float32)/1e6
@@ -51,7 +59,7 @@ def frames(out):
     t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
-    return qc | {"qtl-deciles": enriched().query("scorer == 'model'"), "qtl-scorers": enriched(), "gene-contacts": contacts_of("MYC"), "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
+    return qc | {"dose-response": perturbed(), "effect-position": perturbed(), "qtl-deciles": enriched().query("scorer == 'model'"), "qtl-scorers": enriched(), "gene-contacts": contacts_of("MYC"), "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap), "gain": of("gains", cell="E003"),
             "calibration": of("calibration", cell="E003", model="ridge", marks=roadmap).assign(unit="log2(RPKM + 1)"),
             "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
@@ -294,3 +302,13 @@ def test_notebooks_of_the_smallest_study(out, tmp_path):
     assert sorted(p.name for p in (tmp_path/"figures"/"E003").glob("*.svg")) == ["E003-calibration.svg", "E003-marks.svg", "E003-observed-predicted.svg"]
     execute("61_overview", tmp_path, out=str(tmp_path))
     assert sorted(p.name for p in (tmp_path/"figures").glob("*.svg")) == ["overview-cells.svg", "overview-ridge-groups.svg", "overview-ridge-heatmap.svg"]
+
+def test_perturbations_are_drawn_as_the_table_says():
+    ax = draw("dose-response", perturbed()).axes[0]
+    assert ax.get_title(loc="left") == "E003: H3K4me3 at the promoter changes most (−2.00)"
+    assert [l.get_ydata().tolist() for l in ax.lines[:2]] == [[0, -1, -2], [0, -.25, -.5]] and "a tile beyond 10 kb" not in words(ax.figure)
+    ax = draw("effect-position", perturbed()).axes[0]
+    assert ax.lines[1].get_xydata().tolist() == [[-4, -.5], [0, -2], [4, -.25]]
+    assert ax.get_title(loc="left") == "E003: away from the promoter, H3K4me3 at −4 kb changes most (−0.50)" and "mean effect, log2(RPKM + 1)" in words(ax.figure)
+    with pytest.raises(InputError, match="group of genes a panel, not 2"): draw("dose-response", pd.concat([perturbed(), perturbed("silent")]))
+    with pytest.raises(InputError, match="the model sees none of these places"): draw("effect-position", perturbed().query("distance == 12_000"))
