@@ -157,7 +157,7 @@ def tissue_cells(
     if unused: log.info("eQTLs: %d tissues stand for no cell (%s); not used.", len(unused), some(unused))
     return pd.DataFrame(found, columns=["tissue", "cell"])
 
-# %% ../nbs/33_qtl.ipynb #88ada7f4
+# %% ../nbs/33_qtl.ipynb #5a3e94ed
 REASONS = ("gene without tiles", "other chromosome", "promoter", "outside the tiles", "between tiles")
 
 def place_eqtls(
@@ -182,6 +182,7 @@ def place_eqtls(
     why = np.select([~known, ~here, hit], [*REASONS[:2], ""], _where(eqtls, t))
     return eqtls.assign(tile=np.where(hit, row.index.to_numpy(), -1), why=why)
 
+# %% ../nbs/33_qtl.ipynb #b530107b
 def _where(eqtls, tiles):
     "Why eqtls that are in no tile are in none, if they are on the chromosome of their gene."
     ends = lambda t: t.groupby("gene_id").agg(low=("start", "min"), high=("end", "max")).reindex(eqtls.gene_id)
@@ -285,7 +286,7 @@ def choices(
         todo = todo[np.unique(row)]
     return x.astype(np.int64)
 
-# %% ../nbs/33_qtl.ipynb #01e63c7a
+# %% ../nbs/33_qtl.ipynb #57618655
 def draw_hits(
     label:np.ndarray, # (tiles,) decile, 0 …
     weight:np.ndarray, # (tiles,) eQTLs in the tile
@@ -311,6 +312,7 @@ def draw_hits(
             counts[start:start + m] += np.bincount(key.ravel(), np.repeat(weight[hits[rows]], m), m*n).reshape(m, n)
     return counts
 
+# %% ../nbs/33_qtl.ipynb #b360b569
 def _hit_sets(unit, stratum, hits):
     "Strata alike: units, hit units, (strata, units) who is in them; of their hits the stratum, column and row."
     of_unit = pd.Series(stratum).groupby(unit).first()
@@ -365,7 +367,7 @@ def enrichment(
     fold = np.divide(hits, expected, out=np.full(10, np.nan), where=expected > 0)
     return out.assign(share=hits/total, expected=expected, fold=fold, low=low, high=high, p=p, p_random=p_random)
 
-# %% ../nbs/33_qtl.ipynb #d316d01a
+# %% ../nbs/33_qtl.ipynb #799a6cf5
 KEYS = ["cell", "tissue", "model", "config", "marks", "scorer", "direction", "decile"]
 
 def score_tiles(
@@ -380,6 +382,7 @@ def score_tiles(
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
 
+# %% ../nbs/33_qtl.ipynb #c7b5a146
 def cell_enrichment(
     tiles:pd.DataFrame, # from `score_tiles`
     eqtls:pd.DataFrame, # placed in these tiles, of one tissue
@@ -411,7 +414,7 @@ def adjusted(
     for _, p in table[table.p.notna()].groupby("null").p: table.loc[p.index, "q"] = false_discovery_control(p)
     return table.reset_index(drop=True)
 
-# %% ../nbs/33_qtl.ipynb #3dc29498
+# %% ../nbs/33_qtl.ipynb #f64e60f2
 TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
 
 def qtl_table(
@@ -438,6 +441,7 @@ def qtl_table(
     _say_where(went.groupby("why").eqtls.sum())
     return adjusted(pd.concat(parts, ignore_index=True)), went
 
+# %% ../nbs/33_qtl.ipynb #5a2b2046
 def _say_where(total):
     "Log where the eQTLs went."
     log.info("qtl: of %s eQTLs, over all cells and models, %s are in a tile of their gene; %s.", f"{total.sum():,}",
