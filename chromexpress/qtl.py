@@ -18,7 +18,7 @@ from .core import InputError, check_columns, log, progress, seed_of, suggest, wr
 from .genome import first_few, read_table, reconcile, some
 from .signal import bin_signal, open_source
 
-# %% ../nbs/33_qtl.ipynb #d9a99087
+# %% ../nbs/33_qtl.ipynb #9de15187
 BUILDS = dict(b38="hg38", b37="hg19", GRCh38="hg38", GRCh37="hg19") # what an assembly is called in names of variants
 _VARIANT = re.compile(r"^([\w.]+?)[:_](\d+)[:_]([A-Za-z*<>.-]+)[:_]([A-Za-z*<>.,-]+)(?:[:_]([\w.-]+))?$")
 
@@ -35,6 +35,15 @@ def parse_variants(
     if (bad := pos < 0).any():
         raise InputError(f"{path}: positions are counted from 1: {first_few(variants[bad])}.")
     return pd.DataFrame(dict(chrom=parts[0], pos=pos, build=parts[4].fillna("").replace(BUILDS)))
+
+def _assembly(said, given, path):
+    "The assembly of the variants, of what the file says and what the user says."
+    if len(said) > 1: raise InputError(f"{path}: its variants are of several assemblies: {', '.join(sorted(said))}.")
+    on = next(iter(said), given)
+    if given not in ("", on):
+        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave --assembly out.")
+    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly.")
+    return on
 
 # %% ../nbs/33_qtl.ipynb #5883a244
 SHEET = "put_causal_eqtls_tissue_unique" # of the published workbook, whose variants are on hg38
@@ -78,7 +87,7 @@ def read_text(
     tissue = t[have["tissue"]] if have["tissue"] else Path(path).name.split(".")[0]
     return pd.DataFrame(dict(tissue=tissue, gene=t[have["gene"]], variant=variant))
 
-# %% ../nbs/33_qtl.ipynb #58726725
+# %% ../nbs/33_qtl.ipynb #68c8cbb8
 EQTLS = ["tissue", "gene_id", "chrom", "pos", "variant", "assembly"]
 
 def read_eqtls(
@@ -98,15 +107,6 @@ def read_eqtls(
     log.info("%s: %s eQTLs of %d tissues on %s; %s named twice count once; %s gene ids lost their versions.", path,
              f"{len(once):,}", once.tissue.nunique(), on, f"{len(out) - len(once):,}", f"{(bare != t.gene).sum():,}")
     return once
-
-def _assembly(said, given, path):
-    "The assembly of the variants, of what the file says and what the user says."
-    if len(said) > 1: raise InputError(f"{path}: its variants are of several assemblies: {', '.join(sorted(said))}.")
-    on = next(iter(said), given)
-    if given not in ("", on):
-        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave --assembly out.")
-    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly.")
-    return on
 
 # %% ../nbs/33_qtl.ipynb #c2d7c5f1
 def on_assembly(
@@ -157,7 +157,7 @@ def tissue_cells(
     if unused: log.info("eQTLs: %d tissues stand for no cell (%s); not used.", len(unused), some(unused))
     return pd.DataFrame(found, columns=["tissue", "cell"])
 
-# %% ../nbs/33_qtl.ipynb #88ada7f4
+# %% ../nbs/33_qtl.ipynb #5a3e94ed
 REASONS = ("gene without tiles", "other chromosome", "promoter", "outside the tiles", "between tiles")
 
 def place_eqtls(
@@ -182,6 +182,7 @@ def place_eqtls(
     why = np.select([~known, ~here, hit], [*REASONS[:2], ""], _where(eqtls, t))
     return eqtls.assign(tile=np.where(hit, row.index.to_numpy(), -1), why=why)
 
+# %% ../nbs/33_qtl.ipynb #b530107b
 def _where(eqtls, tiles):
     "Why eqtls that are in no tile are in none, if they are on the chromosome of their gene."
     ends = lambda t: t.groupby("gene_id").agg(low=("start", "min"), high=("end", "max")).reindex(eqtls.gene_id)
@@ -253,11 +254,11 @@ def exchange(
     has[gene, slot] = True
     return gene, slot, codes(level, np.unique(has, axis=0, return_inverse=True)[1].reshape(-1)[gene])
 
-# %% ../nbs/33_qtl.ipynb #905580ce
+# %% ../nbs/33_qtl.ipynb #37ffe4b5
 def expression_classes(
     genes:pd.Series, # (tiles,) gene_id
     y:pd.Series, # gene_id → expression, NaN where it is not known
-    n:int=10, # how many, at most
+    n:int=20, # how many, at most
 ) -> np.ndarray: # (tiles,) 0 … n − 1 from the lowest, -1 where expression is not known
     "Genes by their expression."
     mine = y.reindex(pd.Index(sorted(set(genes)), name="gene_id"))
@@ -285,7 +286,7 @@ def choices(
         todo = todo[np.unique(row)]
     return x.astype(np.int64)
 
-# %% ../nbs/33_qtl.ipynb #01e63c7a
+# %% ../nbs/33_qtl.ipynb #57618655
 def draw_hits(
     label:np.ndarray, # (tiles,) decile, 0 …
     weight:np.ndarray, # (tiles,) eQTLs in the tile
@@ -311,6 +312,7 @@ def draw_hits(
             counts[start:start + m] += np.bincount(key.ravel(), np.repeat(weight[hits[rows]], m), m*n).reshape(m, n)
     return counts
 
+# %% ../nbs/33_qtl.ipynb #b360b569
 def _hit_sets(unit, stratum, hits):
     "Strata alike: units, hit units, (strata, units) who is in them; of their hits the stratum, column and row."
     of_unit = pd.Series(stratum).groupby(unit).first()
@@ -365,7 +367,7 @@ def enrichment(
     fold = np.divide(hits, expected, out=np.full(10, np.nan), where=expected > 0)
     return out.assign(share=hits/total, expected=expected, fold=fold, low=low, high=high, p=p, p_random=p_random)
 
-# %% ../nbs/33_qtl.ipynb #d316d01a
+# %% ../nbs/33_qtl.ipynb #799a6cf5
 KEYS = ["cell", "tissue", "model", "config", "marks", "scorer", "direction", "decile"]
 
 def score_tiles(
@@ -380,6 +382,7 @@ def score_tiles(
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
 
+# %% ../nbs/33_qtl.ipynb #c7b5a146
 def cell_enrichment(
     tiles:pd.DataFrame, # from `score_tiles`
     eqtls:pd.DataFrame, # placed in these tiles, of one tissue
@@ -411,7 +414,7 @@ def adjusted(
     for _, p in table[table.p.notna()].groupby("null").p: table.loc[p.index, "q"] = false_discovery_control(p)
     return table.reset_index(drop=True)
 
-# %% ../nbs/33_qtl.ipynb #3dc29498
+# %% ../nbs/33_qtl.ipynb #f64e60f2
 TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
 
 def qtl_table(
@@ -438,12 +441,25 @@ def qtl_table(
     _say_where(went.groupby("why").eqtls.sum())
     return adjusted(pd.concat(parts, ignore_index=True)), went
 
+# %% ../nbs/33_qtl.ipynb #5740aeeb
 def _say_where(total):
     "Log where the eQTLs went."
     log.info("qtl: of %s eQTLs, over all cells and models, %s are in a tile of their gene; %s.", f"{total.sum():,}",
              f"{total.get('', 0):,}", "; ".join(f"{total[w]:,} {w}" for w in REASONS if w in total) or "none is left")
     if not total.get("", 0):
         raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in both?")
+
+def _read_all(study, files, assembly, chain):
+    "The eQTLs of several tables on the study's assembly, each once; and those that were lost by liftover."
+    parts, gone = [], [pd.DataFrame(columns=[*EQTLS, "why"])]
+    for f in files:
+        t = read_eqtls(f, assembly)
+        if chain and len(t) and t.assembly.iloc[0] != study.assembly:
+            t, lost = lifted(t, chain, study.assembly, study.sizes, f)
+            gone.append(lost)
+        parts.append(on_assembly(t, study.assembly, study.sizes, f))
+    once = pd.concat(parts).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
+    return once, pd.concat([g for g in gone if len(g)] or gone)
 
 # %% ../nbs/33_qtl.ipynb #668c7e01
 def study_effects(
@@ -502,7 +518,7 @@ def lifted(
     at = parse_variants(kept.variant, path)
     return kept.assign(chrom=at.chrom, pos=at.pos, assembly=assembly).reset_index(drop=True), lost
 
-# %% ../nbs/33_qtl.ipynb #5ec29fb7
+# %% ../nbs/33_qtl.ipynb #5314e351
 def run_qtl(
     study, # a `study.Study`
     files, # tables of eQTLs
@@ -521,15 +537,3 @@ def run_qtl(
     tables = dict(tissues=pairs, placed=went, lost=lost, enrichment=table)
     for name, t in tables.items(): write_csv(out/f"{name}.csv", t)
     return out/"enrichment.csv"
-
-def _read_all(study, files, assembly, chain):
-    "The eQTLs of several tables on the study's assembly, each once; and those that were lost by liftover."
-    parts, gone = [], [pd.DataFrame(columns=[*EQTLS, "why"])]
-    for f in files:
-        t = read_eqtls(f, assembly)
-        if chain and len(t) and t.assembly.iloc[0] != study.assembly:
-            t, lost = lifted(t, chain, study.assembly, study.sizes, f)
-            gone.append(lost)
-        parts.append(on_assembly(t, study.assembly, study.sizes, f))
-    once = pd.concat(parts).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
-    return once, pd.concat([g for g in gone if len(g)] or gone)

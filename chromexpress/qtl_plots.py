@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from .plots import axes, marks_label, panel, titles
 from .qtl import SCORERS
 
-# %% ../nbs/45_qtl_plots.ipynb #d8bc8069
+# %% ../nbs/45_qtl_plots.ipynb #b03f0a35
 DIRECTIONS = ("upstream", "downstream")
 
 def names_of(
@@ -20,6 +20,7 @@ def names_of(
     "A cell and the tissue whose eQTLs it is set against, on two lines if these differ."
     return frame.cell.where(frame.cell == frame.tissue, frame.cell + "\n" + frame.tissue.str.replace("_", " "))
 
+# %% ../nbs/45_qtl_plots.ipynb #d66ed0ed
 def lattice(
     ax, # an Axes, or None for a figure of its own
     frame:pd.DataFrame, # rows of enrichment.csv
@@ -46,16 +47,18 @@ def lattice(
     ax.spines[:].set_visible(False)
     return ax, out
 
+# %% ../nbs/45_qtl_plots.ipynb #bb428dff
 def _of(frame):
     "What was tested: model, marks, null."
     r = frame.iloc[0]
     marks = marks_label(r.marks).replace("\n", " ")
     return f"{r.model}, {marks}, null {r.null!r}: n = eQTLs in tiles of their own genes"
 
-# %% ../nbs/45_qtl_plots.ipynb #8be2e2ec
+# %% ../nbs/45_qtl_plots.ipynb #2b6cb5af
 LABEL = dict(model="model", activity="own activity", nearness="nearness to the TSS", contact="contact")
 COLOR = dict(model="#D55E00", activity="#009E73", nearness="#0072B2", contact="#CC79A7")
 
+# %% ../nbs/45_qtl_plots.ipynb #cdb9b6a9
 @panel("qtl-deciles")
 def qtl_deciles(
     frame:pd.DataFrame, # rows of enrichment.csv of one model, scorer and null
@@ -80,7 +83,7 @@ def qtl_deciles(
     titles(ax, f"First decile enriched in {(first.q < .05).sum()} of {len(first)} tests", _of(frame))
     return ax
 
-# %% ../nbs/45_qtl_plots.ipynb #28f8989d
+# %% ../nbs/45_qtl_plots.ipynb #668285b7
 @panel("qtl-scorers")
 def qtl_scorers(
     frame:pd.DataFrame, # rows of enrichment.csv of one model and null, all scorers
@@ -106,6 +109,7 @@ def qtl_scorers(
     titles(ax, f"The model's first decile holds {times:.2g} times the eQTLs expected", _of(frame))
     return ax
 
+# %% ../nbs/45_qtl_plots.ipynb #7edd4f01
 def turned(
     frame:pd.DataFrame, # rows of enrichment.csv
 ) -> pd.DataFrame: # the same, with deciles of signal, nearness and contact counted from the highest

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['CHROMS', 'SLOT', 'BIN', 'FLANK', 'Mark', 'MARKS', 'SHARED', 'PARTS', 'SD', 'SILENT', 'NOISE', 'SHARES', 'SHAPES',
-           'REACH', 'GRID', 'Cell', 'RANGES', 'DEFINITIONS', 'rng_of', 'draw', 'gene_counts', 'lay_genes',
-           'lay_fragments', 'lay_contacts', 'lay_enhancers', 'promoter_activity', 'enhancer_activity', 'spline',
-           'explained', 'scale_parts', 'express', 'observe', 'follow', 'add_shape', 'mark_rate', 'write_bigwig',
-           'read_activity', 'oracle', 'gtf_lines', 'study_toml', 'claim', 'make_cell', 'sample_mark', 'element_table',
-           'oracle_table', 'mark_table', 'summarise', 'flat', 'outside', 'write_inputs', 'write_truth', 'simulate',
-           'summary']
+           'REACH', 'ABOUT_GENES', 'ABOUT_EXPRESSION', 'ABOUT_SPLITS', 'GRID', 'Cell', 'RANGES', 'DEFINITIONS',
+           'rng_of', 'draw', 'gene_counts', 'lay_genes', 'lay_fragments', 'lay_contacts', 'lay_enhancers',
+           'promoter_activity', 'enhancer_activity', 'spline', 'explained', 'scale_parts', 'express', 'observe',
+           'follow', 'add_shape', 'mark_rate', 'write_bigwig', 'read_activity', 'oracle', 'gtf_lines', 'study_toml',
+           'claim', 'make_cell', 'sample_mark', 'element_table', 'oracle_table', 'mark_table', 'summarise', 'flat',
+           'outside', 'write_inputs', 'write_truth', 'simulate', 'summary']
 
 # %% ../nbs/08_simulate.ipynb #ecfdf0bb
 import json, re
@@ -350,21 +350,8 @@ def gtf_lines(
         rows += [("exon", a, b, f'{of} {t} exon_number "{i}";') for i, (a, b) in enumerate(exons, 1)]
         for kind, a, b, attributes in rows: yield f"{g.chrom}\tsimulate\t{kind}\t{a + 1}\t{b}\t.\t{g.strand}\t.\t{attributes}\n"
 
-# %% ../nbs/08_simulate.ipynb #7cd70859
-GRID = '''[grid]
-models = ["ridge", "promoter_cnn"]
-marks = ["each", "all"]         # every mark alone, and all together
-folds = "all"
-seeds = [0]
-'''
-
-def study_toml(
-    cells, # names
-    assembly:str, # name of the genome
-    grid:str, # what is run on it: the table [grid], and tables of models
-) -> str: # the text of study.toml
-    "A commented study file for the simulated study."
-    head = f'''\
+# %% ../nbs/08_simulate.ipynb #cfaea5bf
+ABOUT_GENES = '''\
 # A simulated study: its answer is known, and stands in truth/.
 # Paths are relative to this file.
 name = "{assembly}"
@@ -385,6 +372,10 @@ end = "end"
 strand = "strand"
 tss = "tss"
 
+'''
+
+# %% ../nbs/08_simulate.ipynb #d79b0258
+ABOUT_EXPRESSION = '''\
 [expression]
 table = "rpkm.tsv"
 id = "gene_id"
@@ -394,17 +385,32 @@ pseudocount = 1.0
 
 [expression.cells]              # cell = column of the table
 '''
-    tail = '''
+ABOUT_SPLITS = '''
 [splits]
 scheme = "published"            # four groups of chromosomes; each fold trains on three
 both_halves = false             # true: every gene gets one blind prediction
 
 '''
+
+GRID = '''[grid]
+models = ["ridge", "promoter_cnn"]
+marks = ["each", "all"]         # every mark alone, and all together
+folds = "all"
+seeds = [0]
+'''
+
+# %% ../nbs/08_simulate.ipynb #476dc4b3
+def study_toml(
+    cells, # names
+    assembly:str, # name of the genome
+    grid:str, # what is run on it: the table [grid], and tables of models
+) -> str: # the text of study.toml
+    "A commented study file for the simulated study."
     columns = "".join(f'{c} = "{c}"\n' for c in cells)
-    tracks = "".join(f"\n[tracks.{c}]\n" + "".join(f'{m} = "tracks/{c}-{m}.bigWig"\n' for m in MARKS) for c in cells)
+    files = "".join(f"\n[tracks.{c}]\n" + "".join(f'{m} = "tracks/{c}-{m}.bigWig"\n' for m in MARKS) for c in cells)
     contacts = "".join(f'\n[contacts.{c}]                # gene, fragment and score of capture Hi-C, for the partners of genes\n'
                        f'path = "pchic/{c}.tsv"\nkind = "edges"\n' for c in cells)
-    return head + columns + tracks + contacts + tail + grid
+    return ABOUT_GENES.format(assembly=assembly) + ABOUT_EXPRESSION + columns + files + contacts + ABOUT_SPLITS + grid
 
 # %% ../nbs/08_simulate.ipynb #12e7066b
 def claim(
@@ -495,7 +501,7 @@ def mark_table(
         rows += [(c.name, m, c.mark_effect.get(m, np.nan), _r2(y, hats[m].values), np.corrcoef(y, hats[m])[0, 1]) for m in [*MARKS, "all"]]
     return pd.DataFrame(rows, columns=["cell", "mark", "effect", "oracle_r2", "oracle_r"])
 
-# %% ../nbs/08_simulate.ipynb #a30ceeac
+# %% ../nbs/08_simulate.ipynb #7615959e
 def summarise(
     cells:list, # of Cell
     marks:pd.DataFrame, # from `mark_table`
@@ -511,9 +517,7 @@ def summarise(
             oracle_r2=marks[marks.cell == c.name].set_index("mark").oracle_r2.to_dict())
     pairs = np.corrcoef(np.array(list(y.values()))) if len(cells) > 1 else np.ones((1, 1))
     return dict(tie=.02, definitions=DEFINITIONS, cells=rows, between_cells_r=list(pairs[np.triu_indices(len(cells), 1)]))
-
 RANGES = dict(ceiling_r=(.85, .92), silent=(.3, .5), **{"share.promoter": (.55, .65), "share.contact": (.25, .3)}, active_marks_r=(.5, .8))
-
 DEFINITIONS = dict(
     ceiling_r="Pearson r of noise-free f = log2(1 + 2^z) and measured log2(RPKM + 1)",
     silent="share of genes with measured RPKM < 1",

@@ -15,7 +15,7 @@ from .genome import chrom_sizes
 from .qtl import deciles, enrichment, expression_classes
 from .simulate import rng_of
 
-# %% ../nbs/34_simulate_eqtls.ipynb #1e447a75
+# %% ../nbs/34_simulate_eqtls.ipynb #35621f3a
 MEAN, SHAPE, CAUSAL, DECAY = 1.5, .4, .6, 15_000 # eQTLs a gene; of the gamma; share that is causal; bp
 
 def lay_eqtls(
@@ -39,6 +39,7 @@ def lay_eqtls(
         element_id=np.where(causal, best.element_id, "")))
     return out.drop_duplicates(["gene_id", "pos"], ignore_index=True)
 
+# %% ../nbs/34_simulate_eqtls.ipynb #230a17a3
 def _pick(who, elements, rng):
     "For each gene named in `who` one of its elements, in proportion to the root of its effect."
     e = elements[elements.effect > 0]
@@ -111,7 +112,7 @@ SCENARIOS = dict( # what eQTLs and effects have in common
     independent=dict(cluster=False, decay=False, expression=False), clustered=dict(decay=False, expression=False),
     decaying=dict(cluster=False, expression=False), all=dict())
 
-# %% ../nbs/34_simulate_eqtls.ipynb #af262061
+# %% ../nbs/34_simulate_eqtls.ipynb #c5e4e015
 def calibrate_null(
     null:str, # one of `qtl.NULLS`
     scenario:str="all", # one of SCENARIOS
@@ -129,6 +130,7 @@ def calibrate_null(
         rows.append((null, scenario, i, r.p, r.p_random))
     return pd.DataFrame(rows, columns=["null", "scenario", "study", "p", "p_random"])
 
+# %% ../nbs/34_simulate_eqtls.ipynb #26402b9b
 def false_alarms(
     table:pd.DataFrame, # rows of `calibrate_null`
     alphas=(.01, .05, .1), # what p is held against
