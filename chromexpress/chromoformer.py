@@ -297,7 +297,7 @@ class Chromoformer(nn.Module):
         tokens = links.tokens(h, pairs)
         return tokens[:, 0] + self.regulation[str(b)](tokens, links.absent, links.contact)
 
-# %% ../nbs/13_chromoformer.ipynb #77bfb83f
+# %% ../nbs/13_chromoformer.ipynb #c93aa600
 def read_weights(
     source, # a file written by torch.save, or what it held
 ) -> dict: # name → tensor
@@ -316,7 +316,8 @@ def read_weights(
             raise InputError(f"{where}: no checkpoint that can be read safely ({type(e).__name__}); "
                              "needs a file written by torch.save, of tensors, numbers and strings.") from None
     state = source.get("net", source) if isinstance(source, dict) else None
-    if not isinstance(state, dict): raise InputError(f"{where}: no state dict: needs a dictionary from names to tensors, or one that has it under 'net'.")
+    if not isinstance(state, dict):
+        raise InputError(f"{where}: no state dict: needs a dictionary from names to tensors, or one that has it under 'net'.")
     return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
 
 # %% ../nbs/13_chromoformer.ipynb #c9e0b39c
