@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from .core import InputError
 
-# %% ../nbs/13_chromoformer.ipynb #91c5a966
+# %% ../nbs/13_chromoformer.ipynb #c04dccd2
 @dataclass(frozen=True)
 class ChromoformerSizes:
     "The shape of a network (doi:10.1038/s41467-022-34152-5). Raises: InputError for sizes that make none."
@@ -30,12 +30,12 @@ class ChromoformerSizes:
     embed_heads:int=2 # of the attention within the promoter
     embed_ff:int=128 # width of its feed-forward layer
     pair_layers:int=2 # of the attention from promoter to partner
-    pair_heads:int=2
-    pair_ff:int=256
+    pair_heads:int=2 # its heads
+    pair_ff:int=256 # width of its feed-forward layers
     reg_layers:int=6 # of the attention among promoter and partners
-    reg_heads:int=8
+    reg_heads:int=8 # its heads
     reg_width:int=256 # of all its heads
-    reg_ff:int=256
+    reg_ff:int=256 # width of its feed-forward layers
     def __post_init__(self):
         object.__setattr__(self, "bins", tuple(self.bins))
         small = [k for k, v in vars(self).items() if k != "bins" and (type(v) is not int or v < 1)]
@@ -297,7 +297,7 @@ class Chromoformer(nn.Module):
         tokens = links.tokens(h, pairs)
         return tokens[:, 0] + self.regulation[str(b)](tokens, links.absent, links.contact)
 
-# %% ../nbs/13_chromoformer.ipynb #77bfb83f
+# %% ../nbs/13_chromoformer.ipynb #c93aa600
 def read_weights(
     source, # a file written by torch.save, or what it held
 ) -> dict: # name → tensor
@@ -316,7 +316,8 @@ def read_weights(
             raise InputError(f"{where}: no checkpoint that can be read safely ({type(e).__name__}); "
                              "needs a file written by torch.save, of tensors, numbers and strings.") from None
     state = source.get("net", source) if isinstance(source, dict) else None
-    if not isinstance(state, dict): raise InputError(f"{where}: no state dict: needs a dictionary from names to tensors, or one that has it under 'net'.")
+    if not isinstance(state, dict):
+        raise InputError(f"{where}: no state dict: needs a dictionary from names to tensors, or one that has it under 'net'.")
     return {k: v for k, v in state.items() if isinstance(v, torch.Tensor)}
 
 # %% ../nbs/13_chromoformer.ipynb #c9e0b39c
