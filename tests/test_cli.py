@@ -6,7 +6,7 @@ from fastcore.docments import docments
 from chromexpress.cli import COMMANDS, main
 from toy import ENV, cli, command, files, not_current, slow_to_read, times, units_of, write_study
 
-NAMES = "demo new-study genes simulate download prepare run predict units collect report".split()
+NAMES = "demo new-study genes simulate download prepare run predict perturb units collect report".split()
 OPTIONS = dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed", predict="run cells blind out members jobs device", units="json", prepare="jobs", download="out cells marks signal genes base-url jobs tries")
 
 @pytest.fixture(scope="module")
