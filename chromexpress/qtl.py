@@ -340,7 +340,7 @@ def p_values(
     p = least/n if published else (least + 1)/(n + 1)
     return p, (more + rng.random(len(observed))*(least - more + 1))/(n + 1)
 
-# %% ../nbs/33_qtl.ipynb #84381ef3
+# %% ../nbs/33_qtl.ipynb #ca8f1a5a
 RESULT = ["n_regions", "hits", "possible", "share", "expected", "fold", "low", "high", "null", "draws", "p"]
 
 def enrichment(
@@ -351,11 +351,12 @@ def enrichment(
     null:str="genes", # one of NULLS
     draws:int=10_000, # how many
     seed:int=0, # of the draws, from `core.seed_of`
+    ties:int=0, # seed of the order of tied tiles, so that all nulls are asked about the same deciles
 ) -> pd.DataFrame: # decile (1 is the lowest score), the columns of RESULT, and p_random
     """Enrichment of eQTLs in each decile of a score. p is empty where no eQTL is in any tile.
     Raises: InputError as `exchange` does."""
     rng = np.random.default_rng(seed)
-    label = deciles(score, rng)
+    label = deciles(score, np.random.default_rng(ties))
     hits, total = np.bincount(label, weight, 10), weight.sum()
     groups = exchange(tiles, null, level)
     out = pd.DataFrame(dict(decile=np.arange(1, 11), n_regions=np.bincount(label, minlength=10),
@@ -382,7 +383,7 @@ def score_tiles(
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
 
-# %% ../nbs/33_qtl.ipynb #c7b5a146
+# %% ../nbs/33_qtl.ipynb #7cd32061
 def cell_enrichment(
     tiles:pd.DataFrame, # from `score_tiles`
     eqtls:pd.DataFrame, # placed in these tiles, of one tissue
@@ -399,8 +400,9 @@ def cell_enrichment(
         at = np.flatnonzero(rows)
         if len(at) < 10: continue
         for scorer, null in itertools.product([s for s in SCORERS if s in tiles], nulls):
-            own = seed_of("qtl", seed, *keys, scorer, direction, null)
-            r = enrichment(tiles.iloc[at], tiles[scorer].to_numpy()[at], weight[at], level[at], null, draws, own)
+            ties = seed_of("qtl", seed, *keys, scorer, direction)
+            r = enrichment(tiles.iloc[at], tiles[scorer].to_numpy()[at], weight[at], level[at], null, draws,
+                           seed_of(ties, null), ties)
             parts.append(r.assign(**dict(zip(KEYS, keys)), scorer=scorer, direction=direction))
     return pd.concat(parts, ignore_index=True)[KEYS + RESULT] if parts else pd.DataFrame(columns=KEYS + RESULT)
 
