@@ -74,7 +74,7 @@ def _eligible(c, threshold, longest, nearest, far, trans):
         keep &= ~bad.to_numpy(bool)
     return keep, counts
 
-# %% ../nbs/05_contacts.ipynb #e1c425a2
+# %% ../nbs/05_contacts.ipynb #d871d0d1
 def best_partners(
     candidates:pd.DataFrame, # the columns of EDGES; `distance` in bp, NaN on another chromosome; perhaps `order` of equals
     genes:pd.DataFrame, # gene frame; its order is that of the result
@@ -104,7 +104,6 @@ def best_partners(
              f"{len(genes):,} genes; left out: %s.", what, out)
     return best[EDGES].reset_index(drop=True)
 
-# %% ../nbs/05_contacts.ipynb #724c4016
 def gap_to(
     tss, # (n,) 0-based
     start, # (n,) of the fragments
@@ -122,7 +121,7 @@ def fragments_of(
     "Each fragment once."
     return edges[EDGES[:4]].drop_duplicates(EDGES[1:4]).sort_values(EDGES[1:4], kind="stable", ignore_index=True)
 
-# %% ../nbs/05_contacts.ipynb #1d805463
+# %% ../nbs/05_contacts.ipynb #a1016ab5
 ENDS = [("chrom1", "start1", "end1"), ("chrom2", "start2", "end2")]
 PAIR_KINDS = ("table", "ibed", "washu", "bedpe")
 IBED = dict(chrom1="bait_chr", start1="bait_start", end1="bait_end", chrom2="otherEnd_chr", start2="otherEnd_start",
@@ -141,7 +140,6 @@ def pair_kind(
     if kind not in PAIR_KINDS: raise InputError(f"{path}: kind = {kind!r} is none of {', '.join(PAIR_KINDS)}.")
     return kind
 
-# %% ../nbs/05_contacts.ipynb #b59050f1
 def _fields(path, n) -> pd.DataFrame: # text of a file without a header, at least n columns; the index is the line
     unlike = "#", "track", "browser"
     try:
@@ -185,7 +183,7 @@ def _with_header(path, kind, columns):
     check_columns(t, [a, b, s], path)
     return _split_places(t, [a, b], path).assign(score=t[s])
 
-# %% ../nbs/05_contacts.ipynb #1e4aac08
+# %% ../nbs/05_contacts.ipynb #71a8ee8c
 def _without_header(path, kind):
     "Pairs of a BEDPE or a WashU list, as text."
     t = _fields(path, 8 if kind == "bedpe" else 3)
@@ -208,7 +206,6 @@ def read_pairs(
     t = _with_header(path, kind, columns) if kind in ("table", "ibed") else _without_header(path, kind)
     return _shift(t, path, sizes, (0 if kind == "bedpe" else 1) if base is None else base)
 
-# %% ../nbs/05_contacts.ipynb #63079ec3
 def _shift(t, path, sizes, base): # text → numbers, and starts to base 0
     if not len(t): raise InputError(f"{path}: no pairs in it.")
     number = {c: pd.to_numeric(t[c], errors="coerce") for e in ENDS for c in e[1:]}
@@ -266,7 +263,7 @@ def _nearest_tss(c, tss): # (candidates,) bp to the nearest TSS of the gene; NaN
     gap = pd.Series(gap_to(m.tss.to_numpy(), m.start, m.end), m["index"], dtype=float)
     return gap.groupby(level=0).min().reindex(c.index)
 
-# %% ../nbs/05_contacts.ipynb #c2281715
+# %% ../nbs/05_contacts.ipynb #97ca33a4
 META = ["gene_id", "expression", "eid", "label", "chrom", "start", "end", "strand", "split", "neighbors", "scores"]
 
 def read_meta(
@@ -289,7 +286,6 @@ def read_meta(
     meta_edges(t, path)
     return t.reset_index(drop=True)
 
-# %% ../nbs/05_contacts.ipynb #b8491e03
 def write_meta(
     path, # file to write, .csv
     meta:pd.DataFrame, # from `read_meta` or `with_edges`
@@ -297,7 +293,7 @@ def write_meta(
     "Write a published table; numbers in their shortest form."
     write_csv(path, meta, float_format=None)
 
-# %% ../nbs/05_contacts.ipynb #7fe5d194
+# %% ../nbs/05_contacts.ipynb #fc6e4069
 def meta_edges(
     meta:pd.DataFrame, # from `read_meta`
     what="meta", # how to call the table in messages
@@ -316,7 +312,6 @@ def meta_edges(
     out = place.set_axis(EDGES[1:4], axis=1).astype({"start": "int64", "end": "int64"})
     return out.assign(gene_id=t.gene_id, score=score)[EDGES].reset_index(drop=True)
 
-# %% ../nbs/05_contacts.ipynb #6bfa97c9
 def with_edges(
     meta:pd.DataFrame, # a published table
     edges:pd.DataFrame, # the columns of EDGES, best partner first
@@ -356,7 +351,7 @@ def resolutions(
         raise InputError(f"{path}: not a cooler, or damaged ({str(e).splitlines()[0]}); "
                          "copy or download it again.") from None
 
-# %% ../nbs/05_contacts.ipynb #36b0a096
+# %% ../nbs/05_contacts.ipynb #314e3314
 def _index_of(g, path): # chromosome → length; → first bin; where rows of pixels begin; columns of bins
     if g.attrs.get("storage-mode", "symmetric-upper") not in ("symmetric-upper", b"symmetric-upper"):
         raise InputError(f"{path}: it stores a full matrix; needed is the upper triangle, cooler's default.")
@@ -375,7 +370,6 @@ def _pixels(g, ends, chunk): # where rows end; yields bin1, bin2, counts of whol
             yield bin1.astype(np.int64), bin2.astype(np.int64), count.astype(float)
         i = j
 
-# %% ../nbs/05_contacts.ipynb #1bcb7d2d
 class _Opened:
     def __init__(self, path, resolution): self.path, self.resolution = path, resolution
     def __enter__(self):
@@ -412,7 +406,7 @@ class Cool:
         ends = self.row[low:(self.bins if high is None else high) + 1]
         with self.open() as (_, g): yield from _pixels(g["pixels"], ends, chunk)
 
-# %% ../nbs/05_contacts.ipynb #b7e1076a
+# %% ../nbs/05_contacts.ipynb #81963bb6
 def _gaps(text): # "chrom start-end start-end …; chrom …" → chromosome → (gaps, 2) bp
     parts = [p.split() for l in text.strip().splitlines() for p in l.split(";")]
     return {c: np.array([g.split("-") for g in gaps], np.int64) for c, *gaps in parts}
@@ -439,7 +433,6 @@ GAPS = dict( # assembly → {chromosome: (gaps, 2) 0-based half-open}: UCSC Geno
         chr22 0-10510000 18239129-18339129 18433513-18483513 18659564-18709564
         chrX 37099262-37285837 49348394-49528394 115738949-115838949"""))
 
-# %% ../nbs/05_contacts.ipynb #c072b5d1
 def bins_in_gaps(
     cool:Cool, # a cooler
     assembly:str, # a key of GAPS
@@ -522,7 +515,7 @@ def check_cooler(
     _check_gaps(cool, sums.raw, assembly, where)
     return None if kind == "raw" else _weights_that_fit(sums, weights, divide, tolerance, where)
 
-# %% ../nbs/05_contacts.ipynb #c0de78ac
+# %% ../nbs/05_contacts.ipynb #a5cd77ca
 def _weights_that_fit(sums, weights, divide, tolerance, where):
     "Weights that multiply. Raises: InputError if they do not balance, or only the other way."
     fit, stated = fit_weights(sums), sums.stated.get("divisive_weights")
@@ -538,7 +531,6 @@ def _weights_that_fit(sums, weights, divide, tolerance, where):
                          f"give divide = {str(not divide).lower()}.")
     return 1/sums.weight if divide else sums.weight
 
-# %% ../nbs/05_contacts.ipynb #15d86d5a
 def _check_gaps(cool, raw, assembly, where):
     "Raises: InputError if there are contacts in a gap of the assembly."
     alone = "its assembly is checked by lengths alone."
@@ -556,7 +548,7 @@ def _check_gaps(cool, raw, assembly, where):
                      f"{assembly}, the first at {chrom}:{start}-{start + cool.resolution}; nothing can be there. The counts "
                      + (f"look like {clean[0]}." if clean else "are of another assembly."))
 
-# %% ../nbs/05_contacts.ipynb #0650044a
+# %% ../nbs/05_contacts.ipynb #bdeaaffc
 def _check_kind(cool, kind, weights):
     "Raises: InputError if the kind is unknown, or does not go with the weights."
     if kind not in KINDS_OF_CONTACT:
@@ -577,7 +569,6 @@ def _cis(cool, chrom, w): # bin1, bin2 (numbered within the chromosome), value; 
             k = np.isfinite(v)
             yield i[k], j[k], v[k]
 
-# %% ../nbs/05_contacts.ipynb #0c962239
 def expected_contacts(
     cool:Cool, # a cooler
     chrom:str, # one of its chromosomes, under our name
@@ -594,7 +585,7 @@ def expected_contacts(
         total += np.bincount((j - i)[k], v[k], n)
     with np.errstate(invalid="ignore"): return np.where(pairs > 0, total/pairs, np.nan)
 
-# %% ../nbs/05_contacts.ipynb #a6b161c0
+# %% ../nbs/05_contacts.ipynb #576f0aaf
 def _bins_that_touch(cool, chrom, weights, mine, far, expected): # yields TSS bins, what touches them, contacts
     for i, j, v in _cis(cool, chrom, weights):
         k = (j - i <= far) & (i != j) & (mine[i] | mine[j])
@@ -602,7 +593,6 @@ def _bins_that_touch(cool, chrom, weights, mine, far, expected): # yields TSS bi
         if expected is not None: v = v/expected[j - i]
         for a, b in ((i, j), (j, i)): yield a[mine[a]], b[mine[a]], v[mine[a]]
 
-# %% ../nbs/05_contacts.ipynb #f5e928e8
 def partners_of_cooler(
     cool:Cool, # a cooler that `check_cooler` has passed
     genes:pd.DataFrame, # gene frame
