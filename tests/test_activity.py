@@ -172,3 +172,22 @@ def test_the_compressed_table_is_written_cell_by_cell_and_its_bytes_depend_on_it
     assert (tmp_path/"one.csv.gz").read_bytes() == (tmp_path/"two.csv.gz").read_bytes()
     assert gzip.open(tmp_path/"one.csv.gz", "rt").read() == ("study,cell,mark,window,gene_id,activity\ns,A,K4,6000,g00,0.100000001\ns,A,K4,6000,g01,\n"
                                                              "s,B,K4,6000,g00,0.100000001\ns,B,K4,6000,g01,\n")
+
+# figures
+
+def test_the_figures_of_a_study(study):
+    from chromexpress import science_plots                                          # noqa: F401, registers its panels
+    from chromexpress.plots import draw
+    out = study[1].out
+    t, fields = (pd.read_csv(out/f"{n}.csv", dtype=dict(fold=str)) for n in ("activity_correlation", "receptive_fields"))
+    own = t[(t.fold == "all") & (t.model == "ridge") & (t.window == 6000)]
+    ahead = (own.lead_low > 0).sum()
+    assert draw("activity-models", own).axes[0].get_title(loc="left") == f"ridge is ahead of activity in {ahead} of 4 marks and cells"
+    assert [t.get_text() for t in draw("receptive-field", fields[fields.cell == "cellA"]).axes[0].get_xticklabels()] == ["4", "6"]
+    groups = activity_groups(t)
+    assert draw("activity-groups", groups[groups.window == 4000]).axes[0].get_title(loc="left").endswith(f"{groups[groups.window == 4000].groupby('mark').pearson.mean().abs().max():.2f}".replace("0.", "."))
+    x = np.arange(30.)
+    frame = pd.DataFrame(dict(cell="A", mark="K27", window=6000, gene_id=x, activity=x, expression=-x))
+    assert draw("activity-expression", frame).axes[0].get_title(loc="left") == "A: expression falls with K27, r = −1.00"
+    with pytest.raises(InputError, match="one window a panel"): draw("activity-groups", groups)
+    with pytest.raises(InputError, match="one model a panel"): draw("activity-models", t[(t.fold == "all") & (t.window == 6000)])

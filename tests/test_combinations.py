@@ -101,3 +101,24 @@ def test_the_table_and_what_is_missing(tmp_path):
     assert skipped == [("cell1", "gains of marks, ridge", '3 pairs of marks were not run (H3K4me3+H3K9me3, H3K4me3+H3K27ac, H3K9me3+H3K27ac); '
                                                           '"pairs" in marks of [grid] asks for them.')]
     pd.testing.assert_frame_equal(found, combine(table[table.cell == "cell0"], chroms), check_dtype=False)
+
+# figures
+
+def test_the_figures_say_what_their_tables_say(tmp_path):
+    from chromexpress import science_plots                                          # noqa: F401, registers its panels
+    from chromexpress.plots import draw, redraw, save_figure
+    table = combine(*example_combinations(2, 200))
+    one = table[table.cell == "cell0"]
+    fig = draw("combination-matrix", one)
+    words = [t.get_text() for t in fig.axes[0].texts]
+    pairs = one[one.marks.str.count(r"\+") == 1].set_index(["to", "added"])
+    assert f"{pairs.gain['H3K4me3', 'H3K27ac']:+.3f}".replace("0.", ".") in words and f"{pairs.r_to['H3K4me3', 'H3K27ac']:.2f}".replace("0.", ".") in words
+    up, down = ((pairs.gain_q < .05) & (pairs.gain > 0)).sum(), ((pairs.gain_q < .05) & (pairs.gain < 0)).sum()
+    assert fig.axes[0].get_title(loc="left") == f"cell0: {up} of 6 additions raise r, {down} lower it"
+    save_figure(draw("combination-gains", one), one, tmp_path/"x-combination-gains")
+    again = redraw(tmp_path/"x-combination-gains.csv").axes[0]
+    assert again.get_title(loc="left") == "cell0: H3K4me3 + H3K27ac gain most" and again.get_yticklabels()[0].get_text() == "H3K4me3 + H3K27ac"
+    cells = draw("combination-cells", adds(table, "H3K9me3", "H3K4me3").assign(added="H3K9me3", to="H3K4me3")).axes[0]
+    assert cells.get_title(loc="left").startswith("H3K9me3 adds to H3K4me3 in 0 of 2 cells")
+    with pytest.raises(InputError, match="one cell and model a panel"): draw("combination-matrix", table)
+    with pytest.raises(InputError, match="there is no pair of marks"): draw("combination-gains", one[one.marks.str.count(r"\+") > 1])
