@@ -12,6 +12,8 @@ from chromexpress.findings import TABLES, example_findings, write_findings
 from chromexpress.panels import figure, looks, ranking_title, verdict
 from chromexpress.plots import PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw, save_figure, study_marks
 from chromexpress.quality_plots import quality_tables
+from chromexpress.combinations import adds, combine, example_combinations
+import chromexpress.science_plots                                                    # registers its panels
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
@@ -29,6 +31,17 @@ def contacts_of(gene, **tracks): # two genes of chr8; MYC has three partners her
     edges = pd.DataFrame([("MYC", *e) for e in edges], columns=EDGES)
     return gene_view(gene, genes, edges, dict(chr2=9_999, chr8=1_420_000), tracks or dict(H3K27ac=Ramp()), margin=.1, bins=50)
 
+def science_frames(): # panel → its table
+    pairs = combine(*example_combinations(2, 100))
+    marks = pd.DataFrame([dict(cell=c, group=g, model="ridge", config="c", base="ridge", mark=m, marks=m, window=6000, n=147, pearson=r, pearson_low=r - .1,
+                               pearson_high=r + .1, low=r - .1, high=r + .1, r_model=abs(r) + .1, r_model_low=abs(r), r_model_high=abs(r) + .2, lead=.1,
+                               lead_low=.05, group_mean=r) for c, g in (("E003", "ESC"), ("E116", "other")) for m, r in (("H3K4me3", .6), ("H3K27me3", -.3))])
+    genes = pd.DataFrame(dict(cell="E003", mark="H3K4me3", window=6000, gene_id=[f"g{i}" for i in range(50)], activity=np.arange(50.), expression=np.arange(50.)**2))
+    answer = adds(pairs, "H3K27ac", "H3K4me3").assign(added="H3K27ac", to="H3K4me3")
+    one = pairs[pairs.cell == "cell0"]
+    return {"receptive-field": marks[marks.cell == "E003"], "activity-expression": genes, "activity-groups": marks, "activity-models": marks,
+            "combination-matrix": one, "combination-gains": one, "combination-cells": answer}
+
 @pytest.fixture(scope="module")
 def frames(out):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
@@ -43,7 +56,7 @@ def frames(out):
     t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
-    return qc | {"gene-contacts": contacts_of("MYC"), "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
+    return qc | science_frames() | {"gene-contacts": contacts_of("MYC"), "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap), "gain": of("gains", cell="E003"),
             "calibration": of("calibration", cell="E003", model="ridge", marks=roadmap).assign(unit="log2(RPKM + 1)"),
             "marks": scores[scores.cell == "E003"], "cells": scores[scores.marks == roadmap],
