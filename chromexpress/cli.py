@@ -169,12 +169,12 @@ def _chosen(units, **only):
     from chromexpress.units import choose
     return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
 
-# %% ../nbs/51_cli.ipynb #592aaa33
+# %% ../nbs/51_cli.ipynb #f508ea07
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
         models:str="", # only these models
-        marks:str="", # only these sets of assays: each, all, names, or names joined by +
+        marks:str="", # only these sets of assays: each, pairs, all, names, or names joined by +
         folds:str="", # only these folds
         jobs:int=0, # processes; 0: one for each core, or one on a GPU
         threads:int=1, # of each process; the last digits of floats depend on it
