@@ -89,7 +89,7 @@ def activity_expression(
     titles(ax, f"{first.cell}: {said}", genes_label([len(x)]))
     return ax
 
-# %% ../nbs/47_science_plots.ipynb #e964b52e
+# %% ../nbs/47_science_plots.ipynb #782807ef
 @panel("activity-groups")
 def activity_group_panel(
     frame:pd.DataFrame, # from `activity.activity_groups`, of one window
@@ -108,7 +108,7 @@ def activity_group_panel(
                 mec="#333333", mew=.5, ls="none")
     ax.axhline(0, color="#333333", lw=.6)
     for x in range(1, len(sets)): ax.axvline(x - .5, color="#E4E4E4", lw=.6, zorder=0)
-    ax.set(xticks=range(len(sets)), xticklabels=sets, xlim=(-.5, len(sets) - .5), ylabel="Pearson r, activity against expression")
+    ax.set(xticks=range(len(sets)), xticklabels=sets, xlim=(-.5, len(sets) - .5), xlabel="whose activity", ylabel="Pearson r, activity against expression")
     ax.tick_params(axis="x", length=0)
     group_legend(ax, f, groups)
     mean = f.groupby("mark").pearson.mean()

@@ -18,6 +18,8 @@ from chromexpress.qtl import KEYS, RESULT
 from chromexpress.qtl_plots import turned
 from chromexpress.transfer import example_transfer, read_scores
 from chromexpress.quality_plots import quality_tables
+from chromexpress.combinations import adds, combine, example_combinations
+import chromexpress.science_plots                                                    # registers its panels
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
@@ -58,6 +60,17 @@ def enriched(): # a cell with a first decile that holds 40 of 130 eQTLs, and one
             for s in ("model", "nearness") for k in range(1, 11)]
     return pd.DataFrame(rows, columns=[*KEYS, *RESULT, "q"])
 
+def science_frames(): # panel → its table
+    pairs = combine(*example_combinations(2, 100))
+    marks = pd.DataFrame([dict(cell=c, group=g, model="ridge", config="c", base="ridge", mark=m, marks=m, window=6000, n=147, pearson=r, pearson_low=r - .1,
+                               pearson_high=r + .1, low=r - .1, high=r + .1, r_model=abs(r) + .1, r_model_low=abs(r), r_model_high=abs(r) + .2, lead=.1,
+                               lead_low=.05, group_mean=r) for c, g in (("E003", "ESC"), ("E116", "other")) for m, r in (("H3K4me3", .6), ("H3K27me3", -.3))])
+    genes = pd.DataFrame(dict(cell="E003", mark="H3K4me3", window=6000, gene_id=[f"g{i}" for i in range(50)], activity=np.arange(50.), expression=np.arange(50.)**2))
+    answer = adds(pairs, "H3K27ac", "H3K4me3").assign(added="H3K27ac", to="H3K4me3")
+    one = pairs[pairs.cell == "cell0"]
+    return {"receptive-field": marks[marks.cell == "E003"], "activity-expression": genes, "activity-groups": marks, "activity-models": marks,
+            "combination-matrix": one, "combination-gains": one, "combination-cells": answer}
+
 @pytest.fixture(scope="module")
 def frames(out):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
@@ -77,7 +90,7 @@ def frames(out):
     t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
-    return qc | {"gene-contacts": contacts_of("MYC"),
+    return qc | science_frames() | {"gene-contacts": contacts_of("MYC"),
         "qtl-deciles": enriched().query("scorer == 'model'"), "qtl-scorers": enriched(),
         "dose-response": perturbed(), "effect-position": perturbed(), **transferred(),
         "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
