@@ -272,7 +272,7 @@ def _chosen(units, **only):
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
         models:str="", # only these models
-        marks:str="", # only these sets of assays: each, all, names, or names joined by +
+        marks:str="", # only these sets of assays: each, pairs, all, names, or names joined by +
         folds:str="", # only these folds
         jobs:int=0, # processes; 0: one for each core, or one on a GPU
         threads:int=1, # of each process; the last digits of floats depend on it
