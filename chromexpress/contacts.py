@@ -35,7 +35,7 @@ def read_edges(
     if len(lost): log.info("%s: %d genes are not in the gene table (%s); not read.", path, len(lost), some(lost))
     return t[known].reset_index(drop=True)
 
-# %% ../nbs/05_contacts.ipynb #452b2f1e
+# %% ../nbs/05_contacts.ipynb #7c45060b
 def _numbers(t, path, places, sizes):
     "Text of places (names of chrom, start, end columns) and score → numbers on our chromosomes, checked."
     t, wrong = t.copy(), Problems(str(path))
@@ -48,10 +48,8 @@ def _numbers(t, path, places, sizes):
     for chrom, start, end in places:
         ours = {n: c for c, n in reconcile(dict.fromkeys(t[chrom]), sizes, path).items()}
         lost = t[chrom][~t[chrom].isin(list(ours))]
-        twice = lost[("chr" + lost.str.removeprefix("chr")).isin(list(ours.values()))]
-        if len(twice): wrong.add(f"chromosomes written in two ways, with and without chr: {first_few(twice)}.")
-        elif len(lost): wrong.add(f"chromosomes that the assembly does not have: {first_few(lost)}; "
-                                  "drop these rows, or give their lengths in chrom_sizes.")
+        if len(lost): wrong.add(f"chromosomes that the assembly does not have: {first_few(lost)}; "
+                                "drop these rows, or give their lengths in chrom_sizes.")
         bad = (t[start] < 0) | (t[end] <= t[start])
         if bad.any(): wrong.add(f"a fragment needs 0 ≤ start < end: {first_few(t[start][bad].astype(int))}.")
         t[chrom] = t[chrom].map(ours)

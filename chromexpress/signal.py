@@ -355,7 +355,7 @@ def source_kind(
     raise InputError(f"{path}: cannot tell the format from the name; "
                      f"end it in {', '.join(e for v in KINDS.values() for e in v)}, or give kind.")
 
-# %% ../nbs/02_signal.ipynb #da00aebe
+# %% ../nbs/02_signal.ipynb #a9c69dc5
 def fit_source(
     source, # anything with `header` (chromosome → length) or, without one, `ends` (chromosome → largest end)
     sizes:dict, # chromosome → length, bp
@@ -365,18 +365,10 @@ def fit_source(
     "Check a source against the assembly, and name its chromosomes as we do. Raises: InputError."
     found = source.header if source.header is not None else source.ends
     source.names = reconcile(list(found), sizes, str(path))
-    if source.header is None: _one_name_each(found, source.names, used, path)
     others = {c: n for c, n in found.items() if c not in source.names.values()}
     ours = {c: found[theirs] for c, theirs in source.names.items()} | others
     (check_ends if source.header is None else check_header)(ours, sizes, used, str(path))
     return source
-
-def _one_name_each(found, names, used, path):
-    "Raises: InputError if a file has lines of one chromosome under two names."
-    bare = lambda name: "M" if (n := str(name).removeprefix("chr")) == "MT" else n
-    twice = [f"{names[c]} and {n}" for c in dict.fromkeys(used) if c in names
-             for n in found if n != names[c] and bare(n) == bare(c)]
-    if twice: raise InputError(f"{path}: {some(twice)} are one chromosome; call it by one name.")
 
 # %% ../nbs/02_signal.ipynb #9a3f73ff
 OPENERS = {} # kind → function(path, sizes, used, kind, reads) → source
