@@ -17,6 +17,7 @@ from chromexpress.plots import (PANELS, draw, genes_label, mark_colors, marks_la
 from chromexpress.qtl import KEYS, RESULT
 from chromexpress.qtl_plots import turned
 from chromexpress.transfer import example_transfer, read_scores
+from chromexpress.quality import SHARES
 from chromexpress.quality_plots import quality_tables
 from chromexpress.combinations import adds, combine, example_combinations
 import chromexpress.science_plots                                                    # registers its panels
@@ -85,7 +86,11 @@ def frames(out):
     empty = [("E003", "DNase", m, "all genes", None, v, 147) for m, v in (("empty_genes", .25), ("empty_bins", .5))]
     fit = [(a, "H3K4me3+DNase", "expression_fit", b, None, .5 if a == b else -.5, 147) for a in ("E003", "E116")
            for b in ("E003", "E116")]
-    qc = quality_tables(pd.DataFrame(profile + pair + chrom + empty + fit,
+    masked = [("all", "all", "masked_genes", g, w, v, 147) for w in (6_000, 40_000)
+              for g, v in zip(SHARES, (.9, .06, .03, .01) if w == 6_000 else (.75, .15, .07, .03))]
+    seen = [("E003", a, f"activity 1 kb around the TSS", f"g{i}", i, 2.*i, 1) for a in ("H3K4me3", "DNase")
+            for i in range(9)]
+    qc = quality_tables(pd.DataFrame(profile + pair + chrom + empty + fit + masked + seen,
                                      columns="cell assay measure group at value n".split()))
     t = {name: read_table(out/f"{name}.csv").assign(all_marks=roadmap) for name in TABLES}
     ties = t["ranking"][["cell", "model", "config", "marks", "tied"]]
@@ -267,6 +272,9 @@ def test_quality_panels_say_what_the_table_says(frames):
     assert "all genes" not in shown
     alone = frames["tss-profiles"][frames["tss-profiles"].group == "all genes"]
     assert "all genes" in words(draw("tss-profiles", alone))
+    shown = words(draw("masked-windows", frames["masked-windows"]))
+    assert {"The blacklist touches 25.0 % of windows of 40 kb", "6 kb", "n = 147 genes", *SHARES} <= set(shown)
+    assert words(draw("signal-expression", frames["signal-expression"])).count("Spearman 1.00, n = 9 genes") == 2
     r = words(draw("track-correlation", frames["track-correlation"]))
     assert r.count("0.7") == 2 and r.count("0.9") == 2
 
