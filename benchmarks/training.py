@@ -2,9 +2,8 @@
 the machine's speed.
 
 A step is many matrix products (convolutions too). The machine's speed is measured in the same process, on products
-of just these
-shapes, and on one of 1024³. Floating-point operations are counted by formula, which is checked against torch's own
-counter.
+of just these shapes, and on one of 1024³. Floating-point operations are counted by formula, which is checked against
+torch's own counter.
 """
 from common import alternate, check, parse, parser, report
 import numpy as np, torch
@@ -22,11 +21,12 @@ class Same:
 
 def products(batch, bins, tracks):
     """(rows, inner, columns) of every matrix product of a step: forward, and the gradients of weights and of inputs
-    but the first."""
-    lengths = bins, bins//4, bins//4//2
+    but the first. Positions that the pooling after a layer drops are not computed."""
+    first, second, third = bins//4, bins//4//2, bins//4//2//2            # positions that are left after each pooling
+    lengths = 4*first, 2*second, 2*third
     layers = [(batch*n, c_in*k, c_out)
               for n, c_in, c_out, k in zip(lengths, (tracks, 175, 350), (175, 350, 700), (8, 4, 4))]
-    layers += [(batch, i, o) for i, o in ((700*(bins//4//2//2), 625), (625, 125), (125, 1))]
+    layers += [(batch, i, o) for i, o in ((700*third, 625), (625, 125), (125, 1))]
     forward, weights = layers, [(k, m, n) for m, k, n in layers]
     return forward + weights + [(m, n, k) for m, k, n in layers[1:]]
 
