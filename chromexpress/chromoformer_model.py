@@ -6,15 +6,15 @@
 __all__ = ['CONTACTS', 'RECIPES', 'chromoformer', 'ChromoformerOptions', 'network_sizes', 'window_bases', 'left_bins',
            'promoter_inputs', 'chromoformer_inputs']
 
-# %% ../nbs/16_chromoformer_model.ipynb #d775c512
+# %% ../nbs/16_chromoformer_model.ipynb #d0157f5f
 from dataclasses import dataclass, field
-import numpy as np
+import numpy as np, pandas as pd
 from .chromoformer import Chromoformer, ChromoformerSizes
 from .contacts import PARTNERS
 from .core import InputError, suggest
 from .data import Model, NetworkOptions, check_window, log_linear
-from .genome import some
-from .partners import no_partners, partner_inputs
+from .genome import some, tss_windows
+from .partners import by_scale, no_partners, partner_inputs, run_slots
 from .tracks import Need, apply_edits, flip, pool, read_windows, store_paths
 
 # %% ../nbs/16_chromoformer_model.ipynb #8ccb3004
@@ -62,7 +62,7 @@ def network_sizes(
     return ChromoformerSizes(tracks, o.bins, slots=o.slots, d_emb=w, d_head=w, embed_ff=w, pair_ff=2*w,
                              reg_width=2*w, reg_ff=2*w)
 
-# %% ../nbs/16_chromoformer_model.ipynb #66f06c69
+# %% ../nbs/16_chromoformer_model.ipynb #0b54b5e7
 def window_bases(
     task, # which run
     need:Need, # windows around the TSS
@@ -95,14 +95,22 @@ def promoter_inputs(
     need, found = Need(o.window, min(o.bins)), {}
     x = read_windows(task.folders(), need, task.stores[need], task.study.genes, rows)
     bases = window_bases(task, need, rows)
-    if edits is not None: x = apply_edits(x, genes, need, edits, task.run.marks, scales, task.study.sizes)
+    now, later = (None, None) if edits is None else by_scale(edits)
+    if edits is not None: x = apply_edits(x, genes, need, now, task.run.marks, scales, task.study.sizes)
     for b in o.bins:
         y = np.stack([pool(x[..., t], b//need.bin, bases[t]) for t in range(x.shape[2])], -1)
+        if edits is not None and len(later): y = _edit_logs(task, y, genes, b, later, scales)
         found[f"promoter_{b}"] = log_linear(flip(y, genes.strand), scales)
         found[f"promoter_left_{b}"] = left_bins(genes.strand, y.shape[1], ChromoformerSizes.span//b)
     return found
 
-# %% ../nbs/16_chromoformer_model.ipynb #d4cafe33
+def _edit_logs(task, y, genes, b, edits, scales):
+    "Scale ln(x + 1) in the bins of one size; the first bin lies where the window begins."
+    n = y.shape[1]
+    at = genes.assign(tss=genes.tss - task.options.window//2 + n*b//2)
+    return apply_edits(y, at, Need(n*b, b), edits, task.run.marks, scales, task.study.sizes)
+
+# %% ../nbs/16_chromoformer_model.ipynb #aa6830fe
 def chromoformer_inputs(
     task, # which run
     rows, # (n,) which genes of the study
@@ -124,6 +132,16 @@ def _lacks_contacts(study, options):
                          "give them, or contacts = false.")
     return said
 
+def _shows(task):
+    "The window and the partners of every gene."
+    o, genes = task.options, task.study.genes
+    window = tss_windows(genes, o.window).assign(gene_id=genes.gene_id.to_numpy())
+    if o.contacts is False: return window
+    s = run_slots(task, o.slots, o.contacts == "permuted")
+    gene, slot = np.nonzero(s.number >= 0)
+    partners = s.fragments.iloc[s.number[gene, slot]].assign(gene_id=genes.gene_id.to_numpy()[gene])
+    return pd.concat([window, partners], ignore_index=True)[["gene_id", "chrom", "start", "end"]]
+
 def _needs(o):
     "The window and the partners, at the finest bin size."
     finest = min(o.bins)
@@ -134,4 +152,4 @@ def _network(o, x):
     return Chromoformer(network_sizes(o, x[f"promoter_{min(o.bins)}"].shape[2]))
 
 chromoformer = Model("chromoformer", "the published transformer of promoters and their contacts", ChromoformerOptions,
-                     needs=_needs, inputs=chromoformer_inputs, network=_network, lacks=_lacks_contacts)
+                     needs=_needs, inputs=chromoformer_inputs, network=_network, lacks=_lacks_contacts, shows=_shows)

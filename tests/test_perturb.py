@@ -1,11 +1,15 @@
 "Perturbation: effects that can be worked out by hand, on both strands and at the ends of chromosomes; averages, files, and interruptions."
 import io, re
-import numpy as np, pandas as pd, pyBigWig, pytest
+import numpy as np, pandas as pd, pyBigWig, pytest, torch
 import chromexpress.perturb as perturb
 from chromexpress.batch import run_units
-from chromexpress.perturb import EFFECT, browser_track, combine, perturb_units, read_effects
+from chromexpress.chromoformer_model import ChromoformerOptions, chromoformer
+from chromexpress.crossval import load_fitted
+from chromexpress.data import Task
+from chromexpress.perturb import EFFECT, bed_places, browser_track, combine, field_of, gene_effects, is_seen, perturb_units, read_effects, read_places
 from chromexpress.registry import load_study
 from chromexpress.study import read_perturb
+from chromexpress.train import predict_network
 from chromexpress.units import do_unit, plan_units, state, why_stale
 from toy import cli, files, killed_at_rename, quiet_log, times, units_of, write_study
 pytestmark = pytest.mark.usefixtures("hear")
@@ -140,6 +144,88 @@ def test_places_of_a_bed_file(tmp_path, caplog):
     quarter = np.log1p(3*.75) - L4
     np.testing.assert_allclose(t.effect, [.01*quarter, .01*(L25 - L4), -10*L4, np.nan], rtol=1e-5)
     assert "1 of 3 places are seen by no gene (chr1:30500-31000)" in caplog.text
+
+# partners
+
+# A model of a window of 8 kb and of what touches the gene: its prediction is the sum over the window's bins of 2 kb as above, and 100 times the
+# sum over partners of score × bins of 1 kb, all as ln(x + 1).
+TOUCH = """
+from chromexpress.chromoformer_model import chromoformer
+@dataclass(frozen=True)
+class TouchOptions:
+    window:int=8000 # bp
+    bins:tuple=(2000, 1000) # bp
+    slots:int=2
+    contacts:bool=True
+def touched(fitted, x):
+    t = {k: v.double().numpy() for k, v in x["partners"].tensors().items()}
+    y = x["promoter_2000"].astype(float).sum(-1) @ fitted["weights"]
+    np.add.at(y, t["slot"].astype(int)//2, 100*t["score"]*t["partner_1000"].sum((1, 2)))
+    return y
+register(Model("touch", "weights that are known", TouchOptions, needs=chromoformer.needs, inputs=chromoformer.inputs, fit=fit, predict=touched,
+               shows=chromoformer.shows))
+"""
+
+@pytest.fixture(scope="module")
+def touch(tmp_path_factory): # g1 and g3 have one partner, near g2's TSS; g5 has one that reaches into its own window
+    path = study_of(tmp_path_factory.mktemp("touch"))
+    with open(path.parent/"plugin.py", "a") as f: f.write(TOUCH)
+    edges = [("g1", "chr1", 49_000, 51_500, 2.), ("g3", "chr1", 49_000, 51_500, 3.), ("g5", "chr2", 13_000, 15_000, 2.)]
+    pd.DataFrame(edges, columns=["gene_id", "chrom", "start", "end", "score"]).to_csv(path.parent/"edges.tsv", sep="\t", index=False)
+    path.write_text(path.read_text().replace('models = ["by_hand"]', 'models = ["touch"]') + '[contacts.cellA]\npath = "edges.tsv"\nkind = "edges"\n')
+    (path.parent/"spots.bed").write_text("chr1\t49500\t50500\tmiddle\nchr1\t51400\t51600\tedge\nchr1\t70000\t71000\tnowhere\n")
+    with quiet_log(): run_units(path, units_of(path), device="cpu")
+    return path
+
+@pytest.mark.parametrize("on_log", [False, True])
+def test_an_edit_shows_in_every_gene_that_it_touches(touch, on_log):
+    "middle: a quarter of two bins of g2, half of two of the partner's. edge: 200 of a bin's bases of g2, 100 of the 500 of the partner's last bin."
+    study, made, wanted = done(touch, dict(bed=str(touch.parent/"spots.bed"), doses=(.5, 0.)))
+    u = made["perturb:spots:touch:cellA:H3:1:0"]
+    assert sorted(u.work.places.gene_id + " " + u.work.places.place) == [
+        "g1 edge", "g1 middle", "g2 edge", "g2 middle", "g2 nowhere", "g3 edge", "g3 middle"]
+    p, run = u.work.places, u.work.task
+    base, change = gene_effects(load_fitted(run, u.work.runs), run, np.arange(6), p, is_seen(p, field_of(run)), (1., .5, 0.), on_log)
+    if not on_log: np.testing.assert_allclose(change[:, 1:], np.load(u.folder/"effects.npy"), rtol=1e-5)
+    lost = lambda share: -share*L4 if on_log else np.log1p(3*(1 - share)) - L4
+    for d, dose in enumerate((1, .5, 0)):
+        e = {(g, k): v for g, k, v in zip(p.gene_id, p.place, change[:, d])}
+        for gene, score in (("g1", 2), ("g3", 3)):
+            assert e[gene, "middle"] == pytest.approx(100*score*2*lost((1 - dose)/2), rel=1e-5)
+            assert e[gene, "edge"] == pytest.approx(100*score*lost((1 - dose)/5), rel=1e-5)
+        assert e["g2", "middle"] == pytest.approx(1.1*lost((1 - dose)/4), rel=1e-5)
+        assert e["g2", "edge"] == pytest.approx(.1*lost((1 - dose)/10), rel=1e-5) and np.isnan(e["g2", "nowhere"])
+    y = dict(zip(study.genes.gene_id, base))
+    assert y["g1"] == pytest.approx(11.11*L4 + 100*2*3*L4, rel=1e-5) and y["g6"] == pytest.approx(11.11*L4, rel=1e-5)
+
+def test_a_place_that_window_and_partner_both_show(touch):
+    "The first tile downstream of g5, 13 to 15 kb, is half of its last bin of 2 kb, and all of its partner; the second one is nowhere."
+    study, made, wanted = done(touch)
+    e = {}
+    u = made["perturb:tiles:touch:cellA:H3:1:0"]
+    for g, p, v in zip(u.work.places.gene_id, u.work.places.place, np.load(u.folder/"effects.npy")): e[g, p] = v.tolist()
+    assert e["g5", "down1"][2] == pytest.approx(10*(L25 - L4) - 100*2*2*L4, rel=1e-5) and e["g5", "down1"][0] == 0
+    assert np.isnan(e["g5", "down2"]).all() and e["g6", "down1"][2] == pytest.approx(10*(L25 - L4), rel=1e-5)
+
+def test_chromoformer_sees_an_edit_of_a_partner(touch):
+    "As if the signal itself had been another: what the network predicts from the inputs of the edited genome."
+    study, made, wanted = done(touch)
+    run = next(iter(made.values())).work.task
+    o = ChromoformerOptions(window=8000, bins=(2000, 1000), slots=2, width=8)
+    task = Task(study, run.run, chromoformer, o, run.stores)
+    torch.manual_seed(0)
+    net = chromoformer.network(o, chromoformer.inputs(task, [0]))
+    predict = lambda x: predict_network(net, x)
+    field = field_of(task)
+    p = bed_places(read_places(touch.parent/"spots.bed", SIZES), study.genes, field)
+    base, change = gene_effects(predict, task, np.arange(6), p, is_seen(p, field), (0.,))
+    for place, g in p[p.place != "nowhere"].groupby("place"):
+        edit = g.iloc[:1][["chrom", "start", "end"]].assign(assay="H3", factor=0.)              # of the genome, whoever sees it
+        want = predict(chromoformer.inputs(task, np.arange(6), edit)) - base
+        touched = study.genes.gene_id.isin(g.gene_id).to_numpy()
+        assert (want[~touched] == 0).all() and (abs(want[touched]) > 1e-6).all()
+        np.testing.assert_allclose(change[g.index, 0], want[touched], atol=1e-6)
+    assert np.isnan(change[(p.place == "nowhere").to_numpy()]).all()
 
 # averages
 
