@@ -48,37 +48,42 @@ def bigwig_reader() -> str: # one of BIGWIG_READERS
                          "pip install 'chromexpress[fast]', or leave the variable out.")
     return found[0]
 
-# %% ../nbs/02_signal.ipynb #645d93bc
+# %% ../nbs/02_signal.ipynb #a75dab80
 def _open_pybigwig(path):
     "Lengths of the chromosomes; the values of an interval."
     import pyBigWig
     f = pyBigWig.open(path)
     def values(chrom, start, end, fill):
         x = f.values(chrom, start, end, numpy=True).astype(float)
-        np.copyto(x, fill, where=np.isnan(x))
+        np.putmask(x, np.isnan(x), fill)
         return x
     return dict(f.chroms()), values
 
 def _open_pybigtools(path):
-    "The same. What is silent is called `missing` before version 0.3."
+    "The same. Before version 0.3 it is asked otherwise for NaN where the file is silent."
     import pybigtools
-    held, silent = [None, pybigtools.open(path)], "fillna" if hasattr(pybigtools, "BBIReader") else "missing"
+    silent = dict(fillna=None) if hasattr(pybigtools, "BBIReader") else dict(missing=np.nan)
+    of, file, room = None, pybigtools.open(path), np.empty(0)
     def values(chrom, start, end, fill):
-        if held[0] != chrom: held[:] = chrom, pybigtools.open(path)
-        return held[1].values(chrom, start, end, **{silent: float(fill)})
-    return dict(held[1].chroms()), values
+        nonlocal of, file, room
+        if of != chrom: of, file = chrom, pybigtools.open(path)
+        if len(room) < end - start: room = np.empty(end - start)
+        x = file.values(chrom, start, end, arr=room[:end - start], **silent)
+        if not np.isnan(fill): np.putmask(x, np.isnan(x), fill)
+        return x
+    return dict(file.chroms()), values
 
 _OPEN = dict(pyBigWig=_open_pybigwig, pybigtools=_open_pybigtools)
 
-@contextmanager
-def _undamaged(message):
+class _undamaged:
     "Turn whatever a library of bigWigs raises into an InputError; one in Rust panics outside of Exception."
-    try: yield
-    except BaseException as e:
-        if not isinstance(e, Exception) and type(e).__name__ != "PanicException": raise
-        raise InputError(f"{message}; copy or download it again.") from None
+    def __init__(self, message): self.message = message
+    def __enter__(self): return self
+    def __exit__(self, kind, error, trace):
+        if kind is None or not issubclass(kind, Exception) and kind.__name__ != "PanicException": return
+        raise InputError(f"{self.message}; copy or download it again.") from None
 
-# %% ../nbs/02_signal.ipynb #18e08f0e
+# %% ../nbs/02_signal.ipynb #d380563b
 class BigWig:
     "A bigWig file. Raises: InputError if it is not a bigWig, ends early or is damaged."
     merge = True # windows that overlap are read once
@@ -90,7 +95,8 @@ class BigWig:
             self.header, self._values = _OPEN[self.reader](str(path))
         self.names = {c: c for c in self.header}
 
-    def filled(self, chrom, start, end, fill): # an interval inside the chromosome; float64, `fill` where it is silent
+    def filled(self, chrom, start, end, fill): # an interval inside the chromosome
+        "Its bases in float64, `fill` where it is silent; they hold until the next interval is read."
         if chrom not in self.names: return np.full(end - start, fill, float)
         with _undamaged(f"{self.path}: damaged at {chrom}:{start}-{end}"):
             return self._values(self.names[chrom], start, end, fill)
@@ -470,7 +476,7 @@ def bin_sums(
     s = x[:n*bin].reshape(n, bin).sum(1)
     return s if n*bin == len(x) else np.append(s, x[n*bin:].sum())
 
-# %% ../nbs/02_signal.ipynb #fb27347f
+# %% ../nbs/02_signal.ipynb #cd107bde
 def bin_signal(
     source, # from `open_source`, or anything with `read(chrom, start, end)`
     regions:pd.DataFrame, # chrom, start, end; may leave the chromosome
@@ -487,20 +493,19 @@ def bin_signal(
     offsets = np.concatenate([[0], np.cumsum(n_bins)])
     values, covered = np.empty(offsets[-1], np.float32), np.empty(offsets[-1], np.int32) if skip else None
     outside = _outside(regions.chrom, start, end, sizes)
+    todo = list(zip(start.tolist(), end.tolist(), bins.tolist(), offsets.tolist(), offsets[1:].tolist()))
     with progress(total=len(regions), desc=desc, unit="region") as bar:
         for chrom, lo, hi, rows in stretches(regions, getattr(source, "merge", True)):
             x, has = _read_stretch(source, chrom, lo, hi, sizes[chrom], uncovered, mask)
-            for i in rows:
-                inside, at = slice(start[i] - lo, end[i] - lo), slice(offsets[i], offsets[i+1])
-                values[at], n = _means(x[inside], bins[i], has[inside] if skip else None)
-                if skip: covered[at] = n
+            for s, e, size, first, last in map(todo.__getitem__, rows):
+                values[first:last], n = _means(x[s - lo:e - lo], size, has[s - lo:e - lo] if skip else None)
+                if skip: covered[first:last] = n
             bar.update(len(rows))
     _check_finite(values, offsets, source, regions)
-    if len(set(n_bins)) == 1:
-        values, covered = values.reshape(len(regions), -1), covered.reshape(len(regions), -1) if skip else None
+    if len(set(n_bins.tolist())) == 1: values, covered = (v if v is None else v.reshape(len(regions), -1) for v in (values, covered))
     return Binned(values, outside, offsets, covered)
 
-# %% ../nbs/02_signal.ipynb #06510970
+# %% ../nbs/02_signal.ipynb #d0c0dfd5
 def _outside(chroms, start, end, sizes):
     "Bases of each region beyond the ends of its chromosome."
     for c in chroms.unique():
@@ -513,7 +518,7 @@ def _bases(source, chrom, start, end, fill, mask=None):
     if hasattr(source, "filled"): x = source.filled(chrom, start, end, fill)
     else:
         x = source.read(chrom, start, end).astype(float)
-        np.copyto(x, fill, where=np.isnan(x))
+        np.putmask(x, np.isnan(x), fill)
     for s, e in masked_in(mask, chrom, start, end): x[s - start:e - start] = fill
     return x
 
@@ -525,11 +530,12 @@ def _read_stretch(source, chrom, lo, hi, size, uncovered, mask=None):
     fill = np.nan if skip else uncovered
     x = _bases(source, chrom, int(first), int(last), fill, mask) if last > first else np.zeros(0)
     has = np.pad((~np.isnan(x)).astype(float), beyond) if skip else None
-    if skip: np.copyto(x, 0, where=np.isnan(x))
+    if skip: np.putmask(x, np.isnan(x), 0)
     return (np.pad(x, beyond) if any(beyond) else x), has
 
 def _means(x, bin, has=None):
     "Bin means of one region, and the bases that each is over."
+    if has is None and len(x) % bin == 0: return bin_sums(x, bin) / bin, bin
     n = np.minimum(bin, len(x) - bin*np.arange(-(-len(x) // bin))) if has is None else bin_sums(has, bin)
     with np.errstate(invalid="ignore"): return bin_sums(x, bin) / n, n
 
