@@ -9,7 +9,7 @@ __all__ = ['FOLLOW_UP', 'QUALITY_FIGURES', 'PERTURB_FIGURES', 'SCIENCE', 'SCIENC
            'transfer_notebook', 'notebook_units', 'figures_of', 'draw_notebooks', 'draw_quality', 'notebook_body',
            'left_out', 'contents', 'write_report', 'estimate']
 
-# %% ../nbs/50_batch.ipynb #22279043
+# %% ../nbs/50_batch.ipynb #9fd56544
 import html, json, multiprocessing, os, signal, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +26,7 @@ from .evaluate import evaluate, read_table
 from .findings import TABLES, headline, write_findings
 from .quality import quality_unit
 from .registry import load_study
+from .science import list_skipped, qtl_notebooks
 from .units import Binning, Unit, code_version, do_unit, mark_done, plan_units, state, why_stale
 
 # %% ../nbs/50_batch.ipynb #11799b47
@@ -298,7 +299,7 @@ def perturb_notebooks(
                               (path, given, f"{c}-{places}")))
     return found
 
-# %% ../nbs/50_batch.ipynb #43a55438
+# %% ../nbs/50_batch.ipynb #ab43c3fc
 SCIENCE = ("chromexpress.activity", "chromexpress.combinations")
 SCIENCE_FIGURES = ("chromexpress.plots", "chromexpress.panels", "chromexpress.science_plots")
 
@@ -317,11 +318,12 @@ def collect_science(
 ) -> Unit: # the "science" unit, current
     "Write the tables of activity and of combinations, and what was left out of them."
     unit, start = science_unit(study, units), time.monotonic()
-    if state(unit) == "current": return unit
+    if state(unit) == "current": list_skipped(study); return unit
     unit.marker.unlink(missing_ok=True)
     tasks = [units[i].work for i in table_unit(study, units).after]
     skipped = write_activities(study, tasks) + write_combinations(study.out, study.genes.set_index("gene_id").chrom)
     write_csv(study.out/"skipped.csv", pd.DataFrame(skipped, columns=["cell", "what", "reason"]))
+    list_skipped(study)
     mark_done(unit, time.monotonic() - start)
     return unit
 
@@ -380,7 +382,7 @@ def transfer_notebook(
     return [Unit("notebook:67_transfer", "notebook", study.out/"notebooks"/"67_transfer", made, ("../67_transfer.ipynb",), (),
                  (path, given, "across"))]
 
-# %% ../nbs/50_batch.ipynb #03516be1
+# %% ../nbs/50_batch.ipynb #30d88884
 def notebook_units(
     study, # a Study
     units:dict, # id → unit, all of the study
@@ -390,7 +392,8 @@ def notebook_units(
     cells = [c for c in study.cells if any(u.work.run.cell == c for u in runs)]
     return [_notebook_unit(study, runs, "61_overview", None, {}), *quality_notebook(study, units),
             *science_notebooks(study, units), *transfer_notebook(study),
-            *(_notebook_unit(study, runs, "60_cell", c, dict(cell=c, unit=study.unit)) for c in cells), *perturb_notebooks(study)]
+            *(_notebook_unit(study, runs, "60_cell", c, dict(cell=c, unit=study.unit)) for c in cells), *perturb_notebooks(study),
+            *qtl_notebooks(study, notebook_path("65_qtl"))]
 
 # %% ../nbs/50_batch.ipynb #1085df5b
 def figures_of(
@@ -478,14 +481,15 @@ def _cell_of(stem):
     "The cell that a notebook is of; empty if it is of none."
     return "" if stem in TITLES else stem.rsplit("-", 1)[0]
 
-# %% ../nbs/50_batch.ipynb #512514ed
+# %% ../nbs/50_batch.ipynb #441586bf
 def _title_of(stem):
     "The heading of a notebook's section."
     cell, what = _cell_of(stem), stem.rsplit("-", 1)[-1]
+    if what == "65_qtl": return f"{cell}: eQTLs"
     perturbed = f"{cell}: {what.removeprefix('63_perturb_')} perturbed" if what.startswith("63_perturb_") else cell
     return TITLES.get(stem) or perturbed
 
-# %% ../nbs/50_batch.ipynb #80b56583
+# %% ../nbs/50_batch.ipynb #82170a69
 def contents(
     study, # a Study
     units:list[Unit], # from `notebook_units`
@@ -495,7 +499,7 @@ def contents(
     said = {cell: headline(rows) for cell, rows in read_table(file).groupby("cell")} if file.is_file() else {}
     def line(stem):
         cell = _cell_of(stem)
-        words = [_title_of(stem), *filter(None, (group.get(cell), said.get(cell))*("63_perturb" not in stem))]
+        words = [_title_of(stem), *filter(None, (group.get(cell), said.get(cell))*stem.endswith("-60_cell"))]
         return f'<li><a href="#{html.escape(stem)}">{html.escape(words[0])}</a>{"".join(map(_dash, words[1:]))}</li>'
     places = {"": -1} | {c: i for i, c in enumerate(group)}
     stems = sorted((u.folder.name for u in units), key=lambda s: places.get(_cell_of(s), len(places)))

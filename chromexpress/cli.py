@@ -98,17 +98,17 @@ def liftover(table:str, # a .bed of regions, or a table of genes (gene_id, tss â
     lifted, lost = lift_file(table, out, read_chain(chain, from_, to, *sizes), None if base < 0 else base, tolerance)
     print(f"{out}: {lifted} lifted, {lost} lost" + f", see {out}.lost.csv" * (lost > 0))
 
-# %% ../nbs/51_cli.ipynb #90576c49
+# %% ../nbs/51_cli.ipynb #216e7adf
 @command
 def simulate(out:str, # folder to write the study to
              genes:int=2000, # how many genes
              cells:int=3, # how many cells
              seed:int=0, # another seed is another study
-             eqtls:bool=False): # also lay eQTLs in its causal elements: eqtls.tsv
+             eqtls:bool=False): # also lay eQTLs in its causal elements, and ask for perturbations and QTL enrichment
     "Simulate a study with a known answer, in the file formats of real data."
-    from chromexpress.simulate import simulate
-    from chromexpress.simulate_eqtls import add_eqtls
-    study = simulate(out, genes=genes, cells=cells, seed=seed)
+    from chromexpress.simulate import GRID, simulate
+    from chromexpress.simulate_eqtls import EQTL_GRID, add_eqtls
+    study = simulate(out, genes=genes, cells=cells, seed=seed, grid=EQTL_GRID if eqtls else GRID)
     if eqtls: add_eqtls(study)
     print(study)
 
@@ -199,7 +199,7 @@ def prepare(study:str, # the study file
     draw_quality(s, units)
     _say_quality(s)
 
-# %% ../nbs/51_cli.ipynb #3a4826d3
+# %% ../nbs/51_cli.ipynb #6a8ec1da
 def _wanted(study, **given):
     "What is to be perturbed; None if the study does not ask for it and nothing is given."
     from chromexpress.study import read_perturb
@@ -213,10 +213,14 @@ def _asked(study, units):
 def _perturb(study, units, wanted, perturbed, jobs, threads, device):
     "Perturb all runs that are finished, and write the tables."
     from chromexpress.batch import run_units
-    from chromexpress.perturb import collect_effects, perturb_units, ready, replan
+    from chromexpress.perturb import ready, replan
+    from chromexpress.science import effects_unit
+    from chromexpress.units import do_unit
     todo = ready(perturbed, units)
     run_units(study.path, todo, jobs, threads, device, recipe=(replan, str(study.path), tuple(wanted.items())))
-    print(collect_effects(study, perturb_units(study, units, wanted, before=True), wanted))
+    effects = effects_unit(study, units, wanted)
+    do_unit(effects, {})
+    print(effects.folder/"summary.csv")
 
 def _say_seconds(study, units, wanted, perturbed, jobs):
     "Measure, and print, what perturbing would take."
@@ -267,7 +271,7 @@ def _chosen(units, **only):
     from chromexpress.units import choose
     return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
 
-# %% ../nbs/51_cli.ipynb #b0e2ad0d
+# %% ../nbs/51_cli.ipynb #183c1828
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
@@ -287,12 +291,40 @@ def run(study:str, # the study file
     todo = _chosen(units, cells=cells, models=models, marks=marks, folds=folds)
     check_targets(s, {only: units[only]} if only in units else todo)
     more = _asked(s, units)
-    if dry_run: return _say_cost(estimate(todo | more), _default_jobs(jobs, device))
+    tested = {} if only else _tested(s, units)
+    if dry_run: return _say_cost(estimate(todo | more | tested), _default_jobs(jobs, device))
     if only: return _do_only(s, units, only, threads, device)
     run_units(s.path, todo, _default_jobs(jobs, device), threads, device, binned=lambda: _check(s, units))
     _transfer(s, units, device)
+    more = _finished(more, units)
     if more: _perturb(s, units, _wanted(s), more, _default_jobs(jobs, device), threads, device)
+    if more and tested: _enrich(s, units)
     return _follow_up(s, units)
+
+# %% ../nbs/51_cli.ipynb #8cf71e4e
+def _finished(perturbed, units):
+    "All perturbations, if some of their runs are finished."
+    from chromexpress.units import state
+    if not perturbed or any(state(units[u.after[0]]) == "current" for u in perturbed.values()): return perturbed
+    log.info("perturb: none of the runs that [perturb] names is finished; skipped.")
+    return {}
+
+def _tested(study, units):
+    "The QTL enrichment that the study file asks for, its tables of eQTLs checked."
+    from chromexpress.science import asked_qtl, check_qtl
+    from chromexpress.study import read_qtl
+    if not (wanted := read_qtl(study.path)): return {}
+    check_qtl(study, wanted, _wanted(study)["cells"] or study.cells)
+    return asked_qtl(study, units)
+
+def _enrich(study, units):
+    "Test what was perturbed against eQTLs; say why if that cannot be done."
+    from chromexpress.science import asked_qtl
+    from chromexpress.units import do_unit
+    unit = asked_qtl(study, units)["qtl"]
+    try: do_unit(unit, {})
+    except InputError as e: log.warning(f"qtl: skipped ({e})")
+    else: print(unit.folder/"enrichment.csv")
 
 # %% ../nbs/51_cli.ipynb #e3987e59
 def _say_cost(table, jobs):
@@ -301,25 +333,29 @@ def _say_cost(table, jobs):
     print(f"{table.to_do.sum()} of {table.units.sum()} units to do: about {table.minutes.sum()/jobs:.1f} minutes "
           f"with {jobs} jobs, {table.gigabytes.sum():.2f} GB on disk.")
 
-# %% ../nbs/51_cli.ipynb #164ecbcf
+# %% ../nbs/51_cli.ipynb #5c86884d
 def _do_only(study, units, only, threads, device):
     "Do one unit, for a scheduler."
     import torch
     from chromexpress.core import pick_device, suggest
+    from chromexpress.science import science_units
     from chromexpress.units import do_unit
     if only == "quality": _check(study, units); return _say_quality(study)
-    if only in ("tables", "report"): return _follow_up(study, units, figures=only == "report")
+    if only in ("tables", "science", "report"): return _follow_up(study, units, figures=only == "report")
+    if only not in units: units = units | science_units(study, units)
     if only not in units:
         hint = suggest(only, units) if len(units) < 30 else "; `chromexpress units` lists them."
         raise InputError(f"--only {only}: no such unit{hint}")
     torch.set_num_threads(threads)
     print(f"{only}: {do_unit(units[only], units, str(pick_device(device))):.1f} s")
 
-# %% ../nbs/51_cli.ipynb #523f63ce
+# %% ../nbs/51_cli.ipynb #34632f08
 def _follow_up(study, units, figures=True):
     "Collect, evaluate, and draw."
     from chromexpress.batch import collect, collect_science
+    from chromexpress.science import gather_transfers
     collect(study, units)
+    gather_transfers(study, units)
     collect_science(study, units)
     _list_unmatched(study)
     print(study.out/"metrics.csv")
@@ -375,42 +411,53 @@ def predict(study:str|None=None, # the study file of the cells to predict: their
     log.info(f"{len(table)} predictions, by {len(a.members)} runs trained on {a.members[0].keys['trained_on']}.")
     print(files["table"])
 
-# %% ../nbs/51_cli.ipynb #7f980ef4
+# %% ../nbs/51_cli.ipynb #762ceca6
 @command
-def qtl(study:str, # the study file, perturbed
+def qtl(study:str, # the study file, perturbed; its [qtl] says what is not said here
         eqtl:list=(), # a table of eQTLs: the published workbook, GTEx's or a plain one; may be given again
         assembly:str="", # of their variants, where the tables do not tell it
         chain:str="", # a chain file from their assembly to the study's, to lift them by
         tissues:str="", # a table of tissue and cell; by default GTEx to Roadmap, and a tissue called like a cell
-        places:str="tiles", # which perturbation: a folder below <out>/perturb
-        nulls:str="genes", # what chance does: genes, stratified, within_gene or published, or several, separated by commas
-        draws:int=10_000, # of each null
+        places:str="", # which perturbation: a folder below <out>/perturb; by default that of [perturb], or tiles
+        nulls:str="", # what chance does: genes, stratified, within_gene, published, separated by commas (default: genes)
+        draws:int=0, # of each null; 0: 10,000
         seed:int=0, # of the draws
+        scorers:str="", # what ranks the tiles: model, activity, nearness, contact, separated by commas (default: all)
         absolute:bool=False): # rank tiles by the absolute effect
     "Test whether eQTLs fall where a model predicts the largest effects."
-    from chromexpress.batch import notebook_path, run_notebook
-    from chromexpress.qtl import run_qtl
-    from chromexpress.registry import load_study
-    if not eqtl: raise InputError("--eqtl: missing; a table of fine-mapped eQTLs.")
-    if draws < 1: raise InputError(f"--draws {draws}: needs 1 or more.")
-    s, chosen = load_study(study)[0], [n for n in map(str.strip, nulls.split(",")) if n]
-    print(run_qtl(s, eqtl, assembly, chain, tissues, places, nulls=chosen, draws=draws, seed=seed, absolute=absolute))
-    given = dict(out=str(s.out), figures=str(s.out/"figures"))
-    print(run_notebook(notebook_path("65_qtl"), s.out/"notebooks"/"65_qtl.ipynb", given))
+    from chromexpress.batch import draw_notebooks, notebook_path
+    from chromexpress.perturb import perturb_folder
+    from chromexpress.science import qtl_notebooks, qtl_unit
+    from chromexpress.study import read_perturb, read_qtl
+    from chromexpress.units import do_unit
+    if draws < 0: raise InputError(f"--draws {draws}: needs 1 or more.")
+    names = lambda text: tuple(w for w in map(str.strip, text.split(",")) if w)
+    given = dict(eqtls=list(eqtl), assembly=assembly, chain=chain, tissues=tissues, nulls=names(nulls), draws=draws, seed=seed,
+                 scorers=names(scorers), absolute=absolute)
+    s, _, units = _plan(study)
+    if not eqtl and not read_qtl(study): raise InputError("--eqtl: missing; a table of fine-mapped eQTLs, or a table [qtl] in the study file.")
+    unit = qtl_unit(s, units, read_qtl(study, {k: v for k, v in given.items() if v}),
+                    places or perturb_folder(s, read_perturb(study) or read_perturb(study, {})).name)
+    do_unit(unit, {})
+    print(unit.folder/"enrichment.csv")
+    draw_notebooks(made := qtl_notebooks(s, notebook_path("65_qtl")))
+    for u in made: print(u.folder.with_suffix(".ipynb"))
 
-# %% ../nbs/51_cli.ipynb #d1f7c36c
+# %% ../nbs/51_cli.ipynb #19f702dc
 @command
 def units(study:str, # the study file
           json:bool=False): # as JSON: id, kind, state, after, folder, made_from
     "List the units of work of a study and their state."
     from json import dumps
+    from chromexpress.batch import science_unit, table_unit
     from chromexpress.quality import quality_unit
+    from chromexpress.science import science_units
     from chromexpress.units import state
     s, _, plan = _plan(study)
-    rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder),
-                 made_from=u.made_from) for u in [*plan.values(), quality_unit(s, plan)]]
-    runs = [r["id"] for r in rows if r["kind"] == "run"]
-    rows.append(dict(id="report", kind="report", state="", after=runs, folder="", made_from={}))
+    every = [*plan.values(), quality_unit(s, plan), table_unit(s, plan), science_unit(s, plan), *science_units(s, plan).values()]
+    rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder), made_from=u.made_from) for u in every]
+    done = [r["id"] for r in rows if r["kind"] in ("run", "transfer", "effects", "qtl")]
+    rows.append(dict(id="report", kind="report", state="", after=done, folder="", made_from={}))
     print(dumps(rows, indent=1, default=str) if json else "\n".join(f"{r['state']:8} {r['id']}" for r in rows))
 
 # %% ../nbs/51_cli.ipynb #9c51b61d

@@ -533,7 +533,7 @@ def summarise_effects(
             for kind, distance, r, e in classes for dose, v in zip(work.doses, e.T)]
     return pd.DataFrame(rows, columns=SUMMARY)
 
-# %% ../nbs/31_perturb.ipynb #d8646090
+# %% ../nbs/31_perturb.ipynb #167cd7cb
 @dataclass(frozen=True, eq=False)
 class Averaged:
     "What a unit of tables does."
@@ -555,11 +555,12 @@ def average_units(
     study:Study, # the study
     units:dict, # id → unit: perturbations, from `ready`
     wanted:dict, # from `study.read_perturb`
+    planned:bool=False, # count perturbations that are not current, too
 ) -> dict[str, Unit]: # id → unit
     "The tables of each model, cell and set of marks, from its current perturbations."
     groups, folder, found = {}, perturb_folder(study, wanted), {}
     for u in units.values():
-        if u.kind == "perturb" and state(u) == "current":
+        if u.kind == "perturb" and (planned or state(u) == "current"):
             r = u.work.task.run
             groups.setdefault((r.model, r.config, r.cell, "+".join(r.marks)), []).append(u)
     for (model, config, cell, marks), of in groups.items():
@@ -583,7 +584,8 @@ def collect_effects(
         u.work.do(u)
         mark_done(u, time.monotonic() - start)
     collect_tables([u.folder/u.files[1] for u in averages.values()], folder/"summary.csv")
-    write_json(folder/"perturb.json", dict(wanted, averages={i: u.identity for i, u in averages.items()}))
+    write_json(folder/"perturb.json", dict(wanted, averages={i: u.identity for i, u in averages.items()},
+                                           tables=[str((u.folder/u.files[0]).relative_to(folder)) for u in averages.values()]))
     return folder/"summary.csv"
 
 # %% ../nbs/31_perturb.ipynb #26380da2

@@ -6,11 +6,11 @@
 __all__ = ['BUILDS', 'SHEET', 'NAMES', 'EQTLS', 'TISSUES', 'REASONS', 'SCORERS', 'NULLS', 'RESULT', 'KEYS', 'TILES',
            'parse_variants', 'read_workbook', 'read_text', 'read_eqtls', 'on_assembly', 'tissue_cells', 'place_eqtls',
            'contact_of', 'activity_of', 'deciles', 'exchange', 'expression_classes', 'choices', 'draw_hits', 'p_values',
-           'enrichment', 'score_tiles', 'cell_enrichment', 'adjusted', 'qtl_table', 'study_effects', 'with_baselines',
-           'lifted', 'run_qtl']
+           'enrichment', 'score_tiles', 'cell_enrichment', 'adjusted', 'qtl_table', 'study_eqtls', 'study_effects',
+           'with_baselines', 'lifted', 'run_qtl']
 
-# %% ../nbs/33_qtl.ipynb #fb0cda9a
-import itertools, re
+# %% ../nbs/33_qtl.ipynb #83cc4203
+import itertools, json, re
 from pathlib import Path
 import numpy as np, pandas as pd
 from .contacts import keep_partners
@@ -18,7 +18,7 @@ from .core import InputError, check_columns, log, progress, seed_of, suggest, wr
 from .genome import first_few, read_table, reconcile, some
 from .signal import bin_signal, open_source
 
-# %% ../nbs/33_qtl.ipynb #9de15187
+# %% ../nbs/33_qtl.ipynb #bb666e9b
 BUILDS = dict(b38="hg38", b37="hg19", GRCh38="hg38", GRCh37="hg19") # what an assembly is called in names of variants
 _VARIANT = re.compile(r"^([\w.]+?)[:_](\d+)[:_]([A-Za-z*<>.-]+)[:_]([A-Za-z*<>.,-]+)(?:[:_]([\w.-]+))?$")
 
@@ -41,8 +41,8 @@ def _assembly(said, given, path):
     if len(said) > 1: raise InputError(f"{path}: its variants are of several assemblies: {', '.join(sorted(said))}.")
     on = next(iter(said), given)
     if given not in ("", on):
-        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave --assembly out.")
-    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly.")
+        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave the assembly (--assembly, or in [qtl]) out.")
+    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly, or assembly in [qtl].")
     return on
 
 # %% ../nbs/33_qtl.ipynb #5883a244
@@ -108,7 +108,7 @@ def read_eqtls(
              f"{len(once):,}", once.tissue.nunique(), on, f"{len(out) - len(once):,}", f"{(bare != t.gene).sum():,}")
     return once
 
-# %% ../nbs/33_qtl.ipynb #c2d7c5f1
+# %% ../nbs/33_qtl.ipynb #0a030470
 def on_assembly(
     eqtls:pd.DataFrame, # from `read_eqtls`
     assembly:str, # the study's
@@ -119,7 +119,7 @@ def on_assembly(
     other = sorted(set(eqtls.assembly) - {assembly})
     if other:
         raise InputError(f"{path}: its variants are on {other[0]}, the study is on {assembly}; give the chain file "
-                         f"from {other[0]} to {assembly} as --chain, or lift the table with `chromexpress liftover`.")
+                         f"from {other[0]} to {assembly} (--chain, or chain in [qtl]), or lift the table with `chromexpress liftover`.")
     ours = {n: c for c, n in reconcile(sorted(set(eqtls.chrom)), sizes, path).items()}
     known = eqtls.chrom.isin(list(ours))
     if (~known).any():
@@ -132,7 +132,7 @@ def on_assembly(
                          f"first is {t.variant[beyond.idxmax()]}; are they on another assembly?")
     return t
 
-# %% ../nbs/33_qtl.ipynb #0cd8b07c
+# %% ../nbs/33_qtl.ipynb #b0ac7018
 TISSUES = [ # GTEx tissue, Roadmap cell
     ("Brain_Cerebellum", "E007"), ("Brain_Hippocampus", "E007"), ("Cells_EBV-transformed_lymphocytes", "E116"),
     ("Liver", "E066"), ("Liver", "E118"), ("Lung", "E114"), ("Pancreas", "E087")]
@@ -140,12 +140,12 @@ TISSUES = [ # GTEx tissue, Roadmap cell
 def tissue_cells(
     tissues, # names of tissues in the table of eQTLs
     cells, # the cells that there are effects of
-    path=None, # a table of one's own, with the columns tissue and cell; None: `TISSUES`
+    path=None, # tissue → cell or cells, or a table with the columns tissue and cell; None: `TISSUES`
 ) -> pd.DataFrame: # tissue (as in the table of eQTLs), cell
     "Which tissue is set against which cell. Raises: InputError if no tissue is any cell's."
     plain = lambda s: re.sub(r"[\W_]+", " ", str(s)).strip().lower()
-    own = path and check_columns(read_table(path), ["tissue", "cell"], path)
-    pairs = list(zip(own.tissue, own.cell)) if path else TISSUES
+    if isinstance(path, dict): pairs = [(t, c) for t, of in path.items() for c in ([of] if isinstance(of, str) else of)]
+    else: pairs = check_columns(read_table(path), ["tissue", "cell"], path)[["tissue", "cell"]].to_numpy() if path else TISSUES
     found, tissues = [], sorted(set(tissues))
     for cell in cells:
         mine = {plain(t) for t, c in pairs if c == cell} | ({plain(cell)} if not path else set())
@@ -153,7 +153,7 @@ def tissue_cells(
     unused = [t for t in tissues if t not in {t for t, _ in found}]
     if not found:
         raise InputError(f"eQTLs: none of their tissues ({some(tissues)}) stands for a cell with effects ({some(cells)});"
-                         " say which does in a table of tissue and cell, and give it as --tissues.")
+                         " say which does in a table of tissue and cell, and give it as --tissues, or in [qtl] as tissues.")
     if unused: log.info("eQTLs: %d tissues stand for no cell (%s); not used.", len(unused), some(unused))
     return pd.DataFrame(found, columns=["tissue", "cell"])
 
@@ -383,7 +383,7 @@ def score_tiles(
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
 
-# %% ../nbs/33_qtl.ipynb #7cd32061
+# %% ../nbs/33_qtl.ipynb #af8d3849
 def cell_enrichment(
     tiles:pd.DataFrame, # from `score_tiles`
     eqtls:pd.DataFrame, # placed in these tiles, of one tissue
@@ -392,6 +392,7 @@ def cell_enrichment(
     nulls=("genes",), # names of NULLS
     draws:int=10_000, # how many
     seed:int=0, # of the study
+    scorers=SCORERS, # those that are tested, as far as there is a column of them
 ) -> pd.DataFrame: # KEYS, RESULT
     "All scorers and directions of one cell."
     weight, parts = np.bincount(eqtls.tile[eqtls.tile >= 0], minlength=len(tiles)), []
@@ -399,7 +400,7 @@ def cell_enrichment(
     for direction, rows in (("upstream", tiles.distance < 0), ("downstream", tiles.distance > 0)):
         at = np.flatnonzero(rows)
         if len(at) < 10: continue
-        for scorer, null in itertools.product([s for s in SCORERS if s in tiles], nulls):
+        for scorer, null in itertools.product([s for s in SCORERS if s in tiles and s in scorers], nulls):
             ties = seed_of("qtl", seed, *keys, scorer, direction)
             r = enrichment(tiles.iloc[at], tiles[scorer].to_numpy()[at], weight[at], level[at], null, draws,
                            seed_of(ties, null), ties)
@@ -416,7 +417,7 @@ def adjusted(
     for _, p in table[table.p.notna()].groupby("null").p: table.loc[p.index, "q"] = false_discovery_control(p)
     return table.reset_index(drop=True)
 
-# %% ../nbs/33_qtl.ipynb #f64e60f2
+# %% ../nbs/33_qtl.ipynb #f8772a1d
 TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
 
 def qtl_table(
@@ -428,6 +429,7 @@ def qtl_table(
     draws:int=10_000, # how many
     seed:int=0, # of the draws
     absolute:bool=False, # rank by the absolute effect
+    scorers=SCORERS, # names of SCORERS
 ): # KEYS, RESULT and q; and where the eQTLs went: cell, tissue, model, config, marks, why ("" for those in a tile), eqtls
     "QTL enrichment of all cells. Raises: InputError as `exchange` and `place_eqtls` do, or if no tile has an eQTL."
     parts, placed, y = [], [], expression.set_index("gene_id")
@@ -438,12 +440,12 @@ def qtl_table(
             keys = cell, tissue, *model
             found = place_eqtls(eqtls[eqtls.tissue == tissue], tiles)
             placed.append(found.groupby("why").size().rename("eqtls").reset_index().assign(**dict(zip(KEYS, keys))))
-            parts.append(cell_enrichment(tiles, found, y.y[y.cell == cell], keys, nulls, draws, seed))
+            parts.append(cell_enrichment(tiles, found, y.y[y.cell == cell], keys, nulls, draws, seed, scorers))
     went = pd.concat(placed, ignore_index=True)[[*KEYS[:5], "why", "eqtls"]]
     _say_where(went.groupby("why").eqtls.sum())
     return adjusted(pd.concat(parts, ignore_index=True)), went
 
-# %% ../nbs/33_qtl.ipynb #5740aeeb
+# %% ../nbs/33_qtl.ipynb #468dc08a
 def _say_where(total):
     "Log where the eQTLs went."
     log.info("qtl: of %s eQTLs, over all cells and models, %s are in a tile of their gene; %s.", f"{total.sum():,}",
@@ -451,8 +453,13 @@ def _say_where(total):
     if not total.get("", 0):
         raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in both?")
 
-def _read_all(study, files, assembly, chain):
-    "The eQTLs of several tables on the study's assembly, each once; and those that were lost by liftover."
+def study_eqtls(
+    study, # a `study.Study`: assembly, sizes
+    files, # tables of eQTLs
+    assembly:str="", # of their variants, where they do not tell it
+    chain="", # a chain file from their assembly to the study's
+): # the eQTLs on the study's assembly, each once; those that are lost by liftover, with a column why
+    "Read several tables. Raises: InputError as `read_eqtls`, `on_assembly` and `lifted` do."
     parts, gone = [], [pd.DataFrame(columns=[*EQTLS, "why"])]
     for f in files:
         t = read_eqtls(f, assembly)
@@ -463,14 +470,15 @@ def _read_all(study, files, assembly, chain):
     once = pd.concat(parts).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
     return once, pd.concat([g for g in gone if len(g)] or gone)
 
-# %% ../nbs/33_qtl.ipynb #668c7e01
+# %% ../nbs/33_qtl.ipynb #c02bfd30
 def study_effects(
     out, # results folder of a study
     places:str="tiles", # folder below <out>/perturb
 ) -> pd.DataFrame: # TILES: distal tiles and promoters, at the lowest dose
     "What taking each tile away does. Raises: InputError if nothing has been perturbed."
     folder = Path(out)/"perturb"/places
-    files = sorted(folder.glob("*/*.csv.gz"))
+    about = json.loads((folder/"perturb.json").read_text()) if (folder/"perturb.json").is_file() else {}
+    files = [folder/f for f in about["tables"]] if "tables" in about else sorted(folder.glob("*/*.csv.gz"))
     if not files: raise InputError(f"{folder}: no table of effects; `chromexpress perturb` writes them.")
     read, text = TILES + ["dose"], dict.fromkeys(["cell", "model", "config", "marks", "gene_id", "chrom"], str)
     parts = []
@@ -484,19 +492,21 @@ def study_effects(
              len(t[["model", "config", "marks"]].drop_duplicates()))
     return t
 
-# %% ../nbs/33_qtl.ipynb #95583cf4
+# %% ../nbs/33_qtl.ipynb #1c47c5a5
 def with_baselines(
     effects:pd.DataFrame, # TILES
     study, # a `study.Study`: tracks, contacts, sizes, genes, assembly, out
+    scorers=SCORERS, # those that are wanted
 ) -> pd.DataFrame: # the same with activity, and with contact if the study has contacts
     "Add the marks' own signal in each tile, and its contact with the promoter."
     parts = []
     for (cell, marks), t in effects.groupby(["cell", "marks"], sort=False):
         tracks, of = study.tracks.get(cell, {}), study.contacts.get(cell)
         mine = [tracks[m] for m in marks.split("+") if m in tracks and not tracks[m].table]
-        if mine: t = t.assign(activity=activity_of(t, mine, study.sizes))
+        if "activity" not in scorers: pass
+        elif mine: t = t.assign(activity=activity_of(t, mine, study.sizes))
         else: log.info("qtl: %s has no track of %s that can be read in tiles; no baseline of activity.", cell, marks)
-        if of: t = t.assign(contact=contact_of(t, _partners(of, study)))
+        if of and "contact" in scorers: t = t.assign(contact=contact_of(t, _partners(of, study)))
         parts.append(t)
     return pd.concat(parts).sort_index()
 
@@ -520,7 +530,7 @@ def lifted(
     at = parse_variants(kept.variant, path)
     return kept.assign(chrom=at.chrom, pos=at.pos, assembly=assembly).reset_index(drop=True), lost
 
-# %% ../nbs/33_qtl.ipynb #5314e351
+# %% ../nbs/33_qtl.ipynb #3710c6c3
 def run_qtl(
     study, # a `study.Study`
     files, # tables of eQTLs
@@ -528,14 +538,23 @@ def run_qtl(
     chain="", # a chain file, if it is not the study's
     tissues="", # a table of tissue and cell; without it `TISSUES`
     places:str="tiles", # folder below <out>/perturb
+    scorers=(), # names of SCORERS; without any, all that there are data for
     **options, # nulls, draws, seed and absolute of `qtl_table`
 ) -> Path: # <out>/qtl/enrichment.csv
     "Test a study's perturbations against eQTLs. Raises: InputError for whatever is wrong with the tables."
-    out, effects = study.out/"qtl", study_effects(study.out, places)
-    eqtls, lost = _read_all(study, files, assembly, chain)
+    out, effects, scorers = study.out/"qtl", study_effects(study.out, places), scorers or SCORERS
+    eqtls, lost = study_eqtls(study, files, assembly, chain)
     pairs = tissue_cells(eqtls.tissue, list(dict.fromkeys(effects.cell)), tissues or None)
-    used = effects[effects.cell.isin(set(pairs.cell))]
-    table, went = qtl_table(with_baselines(used, study), eqtls, study.expression, pairs, **options)
+    used = _seeing(effects[effects.cell.isin(set(pairs.cell))])
+    table, went = qtl_table(with_baselines(used, study, scorers), eqtls, study.expression, pairs, scorers=scorers, **options)
     tables = dict(tissues=pairs, placed=went, lost=lost, enrichment=table)
     for name, t in tables.items(): write_csv(out/f"{name}.csv", t)
     return out/"enrichment.csv"
+
+def _seeing(effects):
+    "The effects of models that see tiles beside the promoter. Raises: InputError if none does."
+    known = effects.effect.notna() & (effects.distance != 0)
+    sees = known.groupby([effects[k] for k in (KEYS[0], *KEYS[2:5])]).transform("any")
+    if (~sees).any(): log.info("qtl: %s: nothing beside the promoter is in what the model sees; not tested.", some(sorted(set(effects.model[~sees]))))
+    if sees.any(): return effects[sees]
+    raise InputError("qtl: no model that was perturbed sees anything beside the promoter; add one with a wider window, such as window = 40000.")

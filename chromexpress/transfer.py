@@ -42,7 +42,7 @@ def match_quantiles(
         out[..., t] = np.interp(out[..., t], value, np.add.reduceat(like[:, t], first)/count)
     return out
 
-# %% ../nbs/35_transfer.ipynb #8e27c68d
+# %% ../nbs/35_transfer.ipynb #cd9f8843
 @dataclass(frozen=True)
 class Transfer:
     "The runs of one model and set of marks, and the cells that they are applied to."
@@ -54,6 +54,14 @@ class Transfer:
         return self.runs[0].work
     def of(self, cell): # the first run as if it were of another cell
         return replace(self.task, run=replace(self.task.run, cell=cell))
+    def do(self, unit, device="cpu", draws=1000): # write the unit's tables
+        run = self.task.run
+        unit.marker.unlink(missing_ok=True)
+        keys = dict(study=run.study, model=run.model, config=run.config, marks="+".join(run.marks))
+        table = transfer_table(self, apply_all(self, device))
+        write_csv(unit.folder/"predictions.csv.gz", table)
+        write_csv(unit.folder/"scores.csv", transfer_scores(table, keys, draws))
+        write_csv(unit.folder/"genes.csv", gene_scores(table, keys, draws))
 
 # %% ../nbs/35_transfer.ipynb #74836acb
 def _inputs(transfer, cell):
@@ -213,11 +221,12 @@ def gene_scores(
                                     quarter=np.quantile(known, .25), three_quarters=np.quantile(known, .75), mean_share=mean_share(y)))
     return pd.DataFrame(rows)
 
-# %% ../nbs/35_transfer.ipynb #b3e06ac2
+# %% ../nbs/35_transfer.ipynb #ebb2ece1
 def transfer_units(
     study, # a checked Study
     units:dict, # id → Unit, all of the study, as of `plan_units`
     only:dict|None=None, # models, marks, cells → names to keep
+    planned:bool=False, # where no run or track is finished, as if all of them were
 ) -> list: # Unit, one a model and set of marks
     "What can be transferred. Raises: InputError if no two cells share a model and marks."
     only, groups = {k: v for k, v in (only or {}).items() if v}, {}
@@ -226,30 +235,33 @@ def transfer_units(
         run, marks = u.work.run, "+".join(u.work.run.marks)
         names = dict(models=run.model, marks=marks, cells=run.cell)
         if all(names[k] in wanted for k, wanted in only.items()): groups.setdefault((run.model, run.config, marks), []).append(u)
-    found = [_transfer_unit(study, units, runs, only.get("cells")) for runs in groups.values()]
+    found = [_transfer_unit(study, units, runs, only.get("cells"), planned) for runs in groups.values()]
     found = [u for u in found if u]
     if not found:
         raise InputError(f"{study.path}: nothing to transfer; it takes finished runs of a model, and another cell with the same "
                          f"marks that is binned{' (with --' + ', --'.join(only) + ')' if only else ''}.")
     return found
 
-def _transfer_unit(study, units, runs, wanted):
+def _transfer_unit(study, units, runs, wanted, planned):
     "The unit of the current runs of one model and set of marks; None if there is no other cell, or no run."
     current, marks = [u for u in runs if state(u) == "current"], runs[0].work.run.marks
-    if len(current) < len(runs): log.info(f"transfer: {len(runs) - len(current)} runs of {runs[0].work.run.model} on "
-                                          f"{'+'.join(marks)} are not finished, and not used.")
+    if planned: current = current or runs
+    elif len(current) < len(runs): log.info(f"transfer: {len(runs) - len(current)} runs of {runs[0].work.run.model} on "
+                                            f"{'+'.join(marks)} are not finished, and not used.")
     have = [c for c in study.cells if set(marks) <= set(study.tracks[c]) and (not wanted or c in wanted)]
     binned = {c: [units.get(f"bin:{c}:{a}") for a in marks] for c in have}
-    cells = tuple(c for c in have if all(b and state(b) == "current" for b in binned[c]))
+    cells = tuple(c for c in have if all(b and (planned or state(b) == "current") for b in binned[c]))
     if left := [c for c in have if c not in cells]: log.warning("transfer: %s not binned, so not predicted.", ", ".join(left))
     if not current or len(cells) < 2: return None
     work, run = Transfer(tuple(current), cells), current[0].work.run
     made = dict(runs=[(u.id, u.identity) for u in current], tracks=[(b.id, b.identity) for c in cells for b in binned[c]],
                 expression={c: digest(study.y(c).tobytes().hex(), 12) for c in cells}, code=code_version("chromexpress.transfer", *RUN_CODE, *model_code(current[0].work.model)))
     folder = study.out/"transfer"/f"{run.model}-{run.config}"/"+".join(marks)
-    return Unit(_name(work), "transfer", folder, made, ("predictions.csv.gz", "scores.csv", "genes.csv"), tuple(u.id for u in current), work)
+    cost = dict(seconds=1 + 2e-4*len(study.genes)*len(current)*len(cells), bytes=80*len(study.genes)*len(current)*len(cells))
+    return Unit(_name(work), "transfer", folder, made, ("predictions.csv.gz", "scores.csv", "genes.csv"),
+                tuple(u.id for u in current), work, cost)
 
-# %% ../nbs/35_transfer.ipynb #a758349f
+# %% ../nbs/35_transfer.ipynb #998fab9c
 def do_transfer(
     unit, # Unit, as of `transfer_units`
     device="cpu", # for networks
@@ -257,13 +269,8 @@ def do_transfer(
 ) -> float: # seconds it took; 0 if it was current
     "Predict, score and write one unit."
     if state(unit) == "current": return 0.
-    start, run = time.monotonic(), unit.work.task.run
-    unit.marker.unlink(missing_ok=True)
-    keys = dict(study=run.study, model=run.model, config=run.config, marks="+".join(run.marks))
-    table = transfer_table(unit.work, apply_all(unit.work, device))
-    write_csv(unit.folder/"predictions.csv.gz", table)
-    write_csv(unit.folder/"scores.csv", transfer_scores(table, keys, draws))
-    write_csv(unit.folder/"genes.csv", gene_scores(table, keys, draws))
+    start = time.monotonic()
+    unit.work.do(unit, device, draws)
     mark_done(unit, time.monotonic() - start)
     return time.monotonic() - start
 
@@ -277,7 +284,7 @@ def read_scores(
     except pd.errors.EmptyDataError: return pd.DataFrame()
     except FileNotFoundError: raise InputError(f"{path}: no such file; `chromexpress transfer` makes it.") from None
 
-# %% ../nbs/35_transfer.ipynb #9e5fbfac
+# %% ../nbs/35_transfer.ipynb #b1c37610
 def transfer_all(
     study, # a checked Study
     units:dict, # id → Unit, all of the study
@@ -288,7 +295,11 @@ def transfer_all(
     todo = transfer_units(study, units, only)
     for u in progress(todo, desc="transfer", unit="model × marks"):
         if seconds := do_transfer(u, device): log.info(f"{u.id} in {seconds:.1f} s.")
-    tables = [pd.concat([read_scores(u.folder/f"{name}.csv") for u in todo], ignore_index=True) for name in ("scores", "genes")]
+    return _collect(study, todo)
+
+def _collect(study, done):
+    "Write the scores of units that are done as one table, and those of genes as another."
+    tables = [pd.concat([read_scores(u.folder/f"{name}.csv") for u in done], ignore_index=True) for name in ("scores", "genes")]
     for table, name in zip(tables, ("transfer", "transfer_genes")): write_csv(study.out/f"{name}.csv", table)
     return tuple(tables)
 

@@ -9,7 +9,7 @@ from toy import ENV, cli, command, files, not_current, slow_to_read, times, unit
 NAMES = ("demo new-study genes liftover simulate download prepare run predict transfer perturb qtl units collect "
          "report").split()
 OPTIONS = (dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed eqtls",
-                qtl="eqtl assembly chain tissues places nulls draws seed absolute",
+                qtl="eqtl assembly chain tissues places nulls draws seed scorers absolute",
                 predict="run cells blind out members jobs device", units="json", prepare="jobs",
                 transfer="models marks cells device", download="out cells marks signal genes base-url jobs tries"))
 
@@ -96,7 +96,8 @@ def test_units_as_json(fresh, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert all(set(r) >= {"id", "kind", "state", "after", "folder", "made_from"} for r in rows)
     ids = [r["id"] for r in rows]
-    assert len(set(ids)) == len(ids) and [r["kind"] for r in rows] == ["bin"]*4 + ["run"]*16 + ["quality", "report"]
+    assert len(set(ids)) == len(ids) and [r["kind"] for r in rows] == ["bin"]*4 + ["run"]*16 + [
+        "quality", "tables", "science"] + ["transfer"]*4 + ["report"]
     assert {r["state"] for r in rows if r["kind"] != "report"} == {"missing"}
     # a unit comes after what it waits for
     for k, r in enumerate(rows): assert set(r["after"]) <= set(ids[:k])

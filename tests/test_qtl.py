@@ -278,13 +278,13 @@ def test_the_command(study, capsys):
     assert pd.read_csv(out/"qtl"/"placed.csv", keep_default_na=False).values.tolist() == [["cellA", "cellA", "ridge", "c", "H3K4me3", "", 90]]
     assert pd.read_csv(out/"qtl"/"tissues.csv").values.tolist() == [["cellA", "cellA"]]
     for null, panel in itertools.product(("genes", "published"), ("qtl-deciles", "qtl-scorers")):
-        assert (out/"figures"/f"qtl-ridge-H3K4me3-{null}-{panel}.svg").stat().st_size > 1000
-    assert (out/"notebooks"/"65_qtl.ipynb").exists()
+        assert (out/"figures"/"qtl"/f"cellA-ridge-H3K4me3-{null}-{panel}.svg").stat().st_size > 1000
+    assert (out/"notebooks"/"cellA-65_qtl.ipynb").exists()
 
 @pytest.mark.parametrize("args,message", [
     ([], "--eqtl: missing"), (["--eqtl", "absent.tsv"], "absent.tsv: no such table"), (["--eqtl", "E", "--assembly", "hg38"], "on hg19, not on hg38"),
     (["--eqtl", "E", "--nulls", "gene"], "no such null; did you mean 'genes'"), (["--eqtl", "E", "--places", "bed"], "`chromexpress perturb` writes them"),
-    (["--eqtl", "E", "--draws", "0"], "needs 1 or more")])
+    (["--eqtl", "E", "--draws", "-1"], "needs 1 or more")])
 def test_what_is_wrong_is_said_in_a_line(study, capsys, args, message):
     args = [study.parent/"eqtls.tsv" if a == "E" else a for a in args]
     assert cli("qtl", study, *args) == 2

@@ -138,14 +138,15 @@ def command(*args, **env) -> subprocess.CompletedProcess: # the command as users
     return subprocess.run([sys.executable, "-m", "chromexpress.cli", *map(str, args)], timeout=300,
                           **PIPES | dict(env=ENV | env))
 
-def killed_at_rename(n, work) -> bool: # whether the process died; False: `work` was over before
+def killed_at_rename(n, work, below="") -> bool: # whether the process died; False: `work` was over before
     """Do `work` in a forked process that is killed, with SIGKILL, when it is about to put its n-th file in place
-    (from 0)."""
+    (from 0), of those whose path holds `below`."""
     if not (pid := os.fork()):
         real, left = os.replace, [n]
         def replace(a, b):
-            if not left[0]: os.kill(os.getpid(), signal.SIGKILL)
-            left[0] -= 1
+            if below in str(b):
+                if not left[0]: os.kill(os.getpid(), signal.SIGKILL)
+                left[0] -= 1
             real(a, b)
         os.replace, status = replace, 1
         try: work(); status = 0
