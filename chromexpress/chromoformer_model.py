@@ -6,16 +6,16 @@
 __all__ = ['CONTACTS', 'RECIPES', 'chromoformer', 'ChromoformerOptions', 'network_sizes', 'window_bases', 'left_bins',
            'promoter_inputs', 'chromoformer_inputs']
 
-# %% ../nbs/16_chromoformer_model.ipynb #d775c512
+# %% ../nbs/16_chromoformer_model.ipynb #d0d12d90
 from dataclasses import dataclass, field
-import numpy as np
+import numpy as np, pandas as pd
 from .chromoformer import Chromoformer, ChromoformerSizes
 from .contacts import PARTNERS
-from .core import InputError, suggest
+from .core import InputError, seed_of, suggest
 from .data import Model, NetworkOptions, check_window, log_linear
 from .genome import some
-from .partners import no_partners, partner_inputs
-from .tracks import Need, apply_edits, flip, pool, read_windows, store_paths
+from .partners import no_partners, partner_inputs, study_slots
+from .tracks import Need, apply_edits, flip, pool, read_windows, regions_of, store_paths
 
 # %% ../nbs/16_chromoformer_model.ipynb #8ccb3004
 CONTACTS = (True, False, "permuted")
@@ -102,7 +102,7 @@ def promoter_inputs(
         found[f"promoter_left_{b}"] = left_bins(genes.strand, y.shape[1], ChromoformerSizes.span//b)
     return found
 
-# %% ../nbs/16_chromoformer_model.ipynb #d4cafe33
+# %% ../nbs/16_chromoformer_model.ipynb #b7fc562b
 def chromoformer_inputs(
     task, # which run
     rows, # (n,) which genes of the study
@@ -129,9 +129,20 @@ def _needs(o):
     finest = min(o.bins)
     return [Need(o.window, finest)] + ([] if o.contacts is False else [Need(0, finest, PARTNERS)])
 
+def _shows(task):
+    "The window of each gene and its partners."
+    o, ids = task.options, task.study.genes.gene_id.to_numpy()
+    window = regions_of(_needs(o)[0], task.study.genes).assign(gene_id=ids)
+    if o.contacts is False: return window
+    seed = seed_of("permuted contacts", task.run.seed, task.run.cell) if o.contacts == "permuted" else None
+    s = study_slots(task.study, task.run.cell, o.slots, seed)
+    gene, slot = np.nonzero(s.number >= 0)
+    return pd.concat([window, s.fragments.iloc[s.number[gene, slot]].assign(gene_id=ids[gene])], ignore_index=True)
+
 def _network(o, x):
     "An untrained network for these inputs."
     return Chromoformer(network_sizes(o, x[f"promoter_{min(o.bins)}"].shape[2]))
 
 chromoformer = Model("chromoformer", "the published transformer of promoters and their contacts", ChromoformerOptions,
-                     needs=_needs, inputs=chromoformer_inputs, network=_network, lacks=_lacks_contacts)
+                     needs=_needs, inputs=chromoformer_inputs, network=_network, lacks=_lacks_contacts,
+                     shows=_shows)

@@ -165,7 +165,7 @@ def pack(
     x = values.new_zeros(len(n)*longest, values.shape[1]).index_copy_(0, to, values.index_select(0, at))
     return x.view(len(n), longest, values.shape[1]), torch.as_tensor(n, device=values.device)
 
-# %% ../nbs/15_partners.ipynb #7c54ecaf
+# %% ../nbs/15_partners.ipynb #28208b8c
 class Partners:
     "The partners of genes, as input of a network."
     def __init__(self, values:dict, # bin size → (bins, tracks) float32 tensor, on the scale that models see
@@ -190,6 +190,14 @@ class Partners:
         f, b = np.unique(self.number[train]), min(self.values)
         x = self.values[b][_bins_of(self.offsets[b], f[f >= 0])[0]].double()
         return (x.nan_to_num().sum(0)/(~x.isnan()).sum(0).clamp(min=1)).float().numpy()
+    @property
+    def nbytes(self): return sum(v.nbytes for v in self.values.values()) + self.number.nbytes + self.score.nbytes
+    def moved(self, other): # (genes,) bool: whose fragments have other signal in another version of the same genes
+        b, there = min(self.values), self.number >= 0
+        i, n = _bins_of(self.offsets[b], self.number[there])
+        x, y = self.values[b][i], other.values[b][_bins_of(other.offsets[b], other.number[there])[0]]
+        other_bin = ~((x == y) | (x.isnan() & y.isnan())).all(1).numpy()
+        return np.bincount(np.repeat(np.nonzero(there)[0], n), other_bin, len(self)) > 0
     def filled(self, fill): # the same without NaN
         v = {b: torch.where(v.isnan(), torch.as_tensor(fill).to(v), v) for b, v in self.values.items()}
         return Partners(v, self.offsets, self.number, self.score)

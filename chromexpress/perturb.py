@@ -143,7 +143,7 @@ def _distance(places, genes):
     "bp from the TSS to the middle of a place, < 0 upstream."
     return ((places.start + places.end).to_numpy()//2 - genes.tss.to_numpy())*np.where(genes.strand == "+", 1, -1)
 
-# %% ../nbs/31_perturb.ipynb #13e0d3e8
+# %% ../nbs/31_perturb.ipynb #59b411c8
 def _number(y):
     "One number a gene; of a profile its mean."
     y = np.asarray(y, float)
@@ -151,8 +151,8 @@ def _number(y):
 
 def _moved(x, z):
     "Which genes have other inputs."
-    other = [~((x[k] == z[k]) | (np.isnan(x[k]) & np.isnan(z[k]))).reshape(len(z[k]), -1).all(1) for k in x]
-    return np.any(other, axis=0)
+    def other(a, b): return ~((a == b) | (np.isnan(a) & np.isnan(b))).reshape(len(b), -1).all(1)
+    return np.any([x[k].moved(z[k]) if hasattr(x[k], "moved") else other(x[k], z[k]) for k in x], axis=0)
 
 def edits_at(
     places:pd.DataFrame, # gene_id, chrom, start, end: at most one a gene

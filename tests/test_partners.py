@@ -7,7 +7,7 @@ from chromexpress.chromoformer_model import ChromoformerOptions, left_bins
 from chromexpress.contacts import EDGES, PARTNERS, fragments_of
 from chromexpress.core import InputError
 from chromexpress.data import NetworkOptions, tensors
-from chromexpress.partners import edit_fragments, permuted, pool_fragments, read_fragments, slots_of
+from chromexpress.partners import Partners, edit_fragments, permuted, pool_fragments, read_fragments, slots_of
 from chromexpress.registry import load_study
 from chromexpress.tracks import Need, Track, fill
 from chromexpress.train import optimizer_of, predict_network, schedule_of
@@ -60,6 +60,13 @@ def test_edits_by_hand(tmp_path):
     for other in (dict(assay="K9"), dict(chrom="chr2", end=2011), dict(start=2250, end=9000), dict(factor=1.)):
         np.testing.assert_array_equal(edit_fragments(x, places, 50, edit.assign(**other), ["K4"], ["linear"]).values, x.values)
     with pytest.raises(InputError, match="edits: no column 'factor'"): edit_fragments(x, places, 50, edit.drop(columns="factor"), ["K4"], ["linear"])
+
+def test_whose_partners_moved(): # two genes share a fragment of two bins, edited for the second alone; the third has none
+    offsets, apart = {50: np.array([0, 2, 3])}, {50: np.array([0, 2, 3, 5])}
+    before = Partners({50: torch.tensor([[1.], [np.nan], [3.]])}, offsets, np.array([[0, 1], [0, -1], [-1, -1]]), np.zeros((3, 2), np.float32))
+    after = Partners({50: torch.tensor([[1.], [np.nan], [3.], [.5], [np.nan]])}, apart, np.array([[0, 1], [2, -1], [-1, -1]]), np.zeros((3, 2), np.float32))
+    assert before.moved(after).tolist() == [False, True, False] and before.nbytes == 3*4 + 6*8 + 6*4
+    assert before[[2, 1]].moved(after[[2, 1]]).tolist() == [False, True]
 
 def test_permuted_contacts(hear, caplog):
     rng = np.random.default_rng(3)
