@@ -81,7 +81,7 @@ class Enriched:
         run_qtl(self.study, w["eqtls"], w["assembly"], w["chain"] or "", w["tissues"] or "", self.places,
                 **{k: w[k] for k in ("scorers", "nulls", "draws", "seed", "absolute")})
 
-# %% ../nbs/39_science.ipynb #0fa83029
+# %% ../nbs/39_science.ipynb #83e65cd1
 def qtl_unit(
     study:Study, # a checked study
     units:dict, # id → unit, all of the study
@@ -97,7 +97,7 @@ def qtl_unit(
                 options={k: wanted[k] for k in ("assembly", "nulls", "draws", "seed", "scorers", "absolute")}, code=code_version("chromexpress.qtl"),
                 expression={c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells}) | files
     names = tuple(f"{n}.csv" for n in ("tissues", "placed", "lost", "enrichment"))
-    return Unit("qtl", "qtl", study.out/"qtl", made, names, (effects.id,)*bool(effects), Enriched(study, wanted, places),
+    return Unit("qtl", "qtl", study.out/"qtl", made, names, (effects.id,) if effects else (), Enriched(study, wanted, places),
                 dict(seconds=60., bytes=1e6))
 
 def _effects_in(folder, effects):
