@@ -411,7 +411,7 @@ def predict(study:str|None=None, # the study file of the cells to predict: their
     log.info(f"{len(table)} predictions, by {len(a.members)} runs trained on {a.members[0].keys['trained_on']}.")
     print(files["table"])
 
-# %% ../nbs/51_cli.ipynb #762ceca6
+# %% ../nbs/51_cli.ipynb #438e0f7e
 @command
 def qtl(study:str, # the study file, perturbed; its [qtl] says what is not said here
         eqtl:list=(), # a table of eQTLs: the published workbook, GTEx's or a plain one; may be given again
@@ -431,11 +431,12 @@ def qtl(study:str, # the study file, perturbed; its [qtl] says what is not said 
     from chromexpress.study import read_perturb, read_qtl
     from chromexpress.units import do_unit
     if draws < 0: raise InputError(f"--draws {draws}: needs 1 or more.")
-    names = lambda text: tuple(w for w in map(str.strip, text.split(",")) if w)
+    names = lambda text: tuple(filter(None, map(str.strip, text.split(","))))
     given = dict(eqtls=list(eqtl), assembly=assembly, chain=chain, tissues=tissues, nulls=names(nulls), draws=draws, seed=seed,
                  scorers=names(scorers), absolute=absolute)
     s, _, units = _plan(study)
-    if not eqtl and not read_qtl(study): raise InputError("--eqtl: missing; a table of fine-mapped eQTLs, or a table [qtl] in the study file.")
+    if not eqtl and not read_qtl(study):
+        raise InputError("--eqtl: missing; a table of fine-mapped eQTLs, or a table [qtl] in the study file.")
     unit = qtl_unit(s, units, read_qtl(study, {k: v for k, v in given.items() if v}),
                     places or perturb_folder(s, read_perturb(study) or read_perturb(study, {})).name)
     do_unit(unit, {})
@@ -443,7 +444,7 @@ def qtl(study:str, # the study file, perturbed; its [qtl] says what is not said 
     draw_notebooks(made := qtl_notebooks(s, notebook_path("65_qtl")))
     for u in made: print(u.folder.with_suffix(".ipynb"))
 
-# %% ../nbs/51_cli.ipynb #19f702dc
+# %% ../nbs/51_cli.ipynb #a5ea75df
 @command
 def units(study:str, # the study file
           json:bool=False): # as JSON: id, kind, state, after, folder, made_from
@@ -454,8 +455,9 @@ def units(study:str, # the study file
     from chromexpress.science import science_units
     from chromexpress.units import state
     s, _, plan = _plan(study)
-    every = [*plan.values(), quality_unit(s, plan), table_unit(s, plan), science_unit(s, plan), *science_units(s, plan).values()]
-    rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder), made_from=u.made_from) for u in every]
+    every = [*plan.values(), *(f(s, plan) for f in (quality_unit, table_unit, science_unit)), *science_units(s, plan).values()]
+    rows = [dict(id=u.id, kind=u.kind, state=state(u), after=list(u.after), folder=str(u.folder),
+                 made_from=u.made_from) for u in every]
     done = [r["id"] for r in rows if r["kind"] in ("run", "transfer", "effects", "qtl")]
     rows.append(dict(id="report", kind="report", state="", after=done, folder="", made_from={}))
     print(dumps(rows, indent=1, default=str) if json else "\n".join(f"{r['state']:8} {r['id']}" for r in rows))
