@@ -70,7 +70,8 @@ def test_chromoformer(tmp_path):
     f = quick("chromoformer", tmp_path)
     assert f["outputs are equal"] == f["predictions of edits are equal"] == 1 and f["partners"] == 16 and f["edits"] == 17
     assert f["operations of a step: published, GFLOP"] == pytest.approx(23.16, abs=.01) and f["flops_ratio"] > 40
-    assert min(f[k] for k in ("train_ratio", "inference_ratio", "variants_ratio", "memory_ratio")) > 0
+    assert min(f[k] for k in ("train_ratio", "inference_ratio", "variants_ratio", "memory_ratio", "data_ratio")) > 0
+    assert f["data: inputs are equal"] == 1 and f["data: genes"] == 3
 
 # 264 genes in the layout of encode_hg38; expression follows H3K4me3 in one cell, DNase in the other
 def write_encode(folder):
