@@ -473,13 +473,13 @@ def notebook_body(
     nb.cells = [c for c in nb.cells if "injected-parameters" not in c.metadata.get("tags", [])]
     return HTMLExporter(template_name="basic", exclude_input=True, embed_images=True).from_notebook_node(nb)[0]
 
-# %% ../nbs/50_batch.ipynb #5b7e9e51
+# %% ../nbs/50_batch.ipynb #21dbda81
 def left_out(
     study, # a Study
 ) -> str: # HTML; empty if nothing was left out
-    "What is missing in the tables of activity, of combinations and of attribution, and why."
-    files = [f for f in (study.out/"skipped.csv", study.out/"attribution"/"skipped.csv") if f.exists()]
-    found = [row for f in files for row in pd.read_csv(f, dtype=str, keep_default_na=False).itertuples()]
+    "What the study's inputs do not allow, and why."
+    file = study.out/"skipped.csv"
+    found = [*pd.read_csv(file, dtype=str, keep_default_na=False).itertuples()] if file.exists() else []
     items = [f"<li><b>{html.escape(s.cell)}</b>, {html.escape(s.what)}: {html.escape(s.reason)}</li>" for s in found]
     return f'<details class="skipped"><summary>What is left out, and why ({len(found)})</summary><ul>{"".join(items)}</ul></details>' if found else ""
 

@@ -6,9 +6,9 @@
 __all__ = ['ASKED', 'FAMILIES', 'QTL_FIGURES', 'Summarised', 'effects_unit', 'check_qtl', 'Enriched', 'qtl_unit', 'asks',
            'science_units', 'asked_transfer', 'asked_effects', 'asked_qtl', 'gather_transfers', 'family',
            'skipped_families', 'no_field', 'no_activity', 'no_combinations', 'no_transfer', 'no_effects', 'no_qtl',
-           'list_skipped', 'qtl_notebooks']
+           'no_attribution', 'list_skipped', 'qtl_notebooks']
 
-# %% ../nbs/39_science.ipynb #e359da2b
+# %% ../nbs/39_science.ipynb #fa3bd93e
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from .core import InputError, digest, file_digest, log, suggest, write_csv
 from .genome import some
 from .perturb import PERTURB_CODE, average_units, collect_effects, perturb_folder, perturb_units
 from .qtl import NULLS, SCORERS, run_qtl, study_eqtls, tissue_cells
-from .study import Study, read_perturb, read_qtl
+from .study import Study, read_perturb, read_qtl, wanted_attribution
 from .transfer import read_scores, transfer_units
 from .units import Unit, code_version, contacts_unit, state
 
@@ -274,6 +274,22 @@ def no_qtl(
     out = [(c, "no tissue of the eQTLs stands for it; see tissues in [qtl].") for c in lack]
     plain = [c for c in dict.fromkeys(t.cell) if c not in study.contacts]
     return out + [(c, f"no baseline of contact; give [contacts.{c}].") for c in plain]
+
+# %% ../nbs/39_science.ipynb #4fe02c5a
+@family("attribution profiles")
+def no_attribution(
+    study:Study, # a study
+) -> list: # (cell or "all", reason)
+    "Attribution takes a network, and a table in the study file."
+    tables = sorted((study.out/"attribution").glob("*/attribution.csv"))
+    if tables:
+        done = set(pd.concat([pd.read_csv(f, usecols=["cell"], dtype=str) for f in tables]).cell)
+        return [(c, "not attributed; see cells in [attribution].") for c in study.cells if c not in done]
+    why = _table(study, "attribution/skipped.csv")
+    if len(why): return [("all", why.reason.iloc[0])]
+    return [("all", "[attribution] asks for it, but it was not done; `chromexpress attribute` says why."
+             if wanted_attribution(study.path) else "no [attribution] table in the study file; with a network in [grid], "
+             "such as promoter_cnn, add it (it may be empty), or use `chromexpress attribute`.")]
 
 # %% ../nbs/39_science.ipynb #fdb700fe
 def list_skipped(

@@ -163,7 +163,7 @@ def test_what_is_left_out_and_how_to_get_it(done):
     study = load_study(done[0])[0]
     said = {(c, w): r for c, w, r in skipped_families(study)}
     assert set(said) == {("all", "accuracy by receptive field"), ("all", "combinations of marks"), ("all", "dose and response, effect by position"),
-                         ("cellA", "QTL enrichment"), ("cellB", "QTL enrichment")}
+                         ("all", "attribution profiles"), ("cellA", "QTL enrichment"), ("cellB", "QTL enrichment")}
     assert "one dose" in said["all", "dose and response, effect by position"] and "[contacts.cellA]" in said["cellA", "QTL enrichment"]
     assert "tissues in [qtl]" in said["cellB", "QTL enrichment"] and "[models.wide]" in said["all", "accuracy by receptive field"]
     rows = pd.read_csv(study.out/"skipped.csv", keep_default_na=False)
@@ -176,8 +176,10 @@ def test_a_study_that_asks_for_nothing(tmp_path, no_figures):
     assert cli("run", path, "--jobs", "1", "--device", "cpu") == 0
     rows = pd.read_csv(tmp_path/"results"/"skipped.csv", keep_default_na=False)
     said = dict(zip(rows.what[rows.cell == "all"], rows.reason[rows.cell == "all"]))
-    assert set(said) == {"accuracy by receptive field", "combinations of marks", "models across cells", "dose and response, effect by position", "QTL enrichment"}
+    assert set(said) == {"accuracy by receptive field", "combinations of marks", "models across cells", "dose and response, effect by position", "attribution profiles",
+                         "QTL enrichment"}
     for what, word in (("models across cells", "one cell; add [tracks.<cell>]"), ("dose and response, effect by position", "no [perturb] table"),
+                       ("attribution profiles", "no [attribution] table"),
                        ("QTL enrichment", 'no [qtl] table: give eqtls = ["eqtls.tsv"]'), ("combinations of marks", '"pairs" in marks of [grid]')):
         assert word in said[what]
     study = load_study(path)[0]
