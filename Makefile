@@ -20,7 +20,7 @@ demo: install ## simulate a small study and run it from tracks to report
 
 test: install ## notebooks, then tests (export, cleanliness and README are among them)
 	$(BIN)/nbdev_test --n_workers 2
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests
 
 figures: demo ## copy the demo's figures, and the tables they were drawn from, to figures/
 	rm -f figures/*.svg figures/*.csv

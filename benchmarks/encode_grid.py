@@ -38,11 +38,16 @@ def lay_out(data, out):
         (out/name).symlink_to((data/name).resolve())
 
 
-def write_study(out, models, marks, folds, precision="float32"):
-    "The study of the tests, with another grid; with another precision for those models that have one."
+def write_study(out, models, marks, folds, precision="float32", options=()):
+    """The study of the tests, with another grid; with these options, and another precision, for those models that
+    have them. There are no contacts."""
     text = STUDY.read_text().split("[grid]")[0]
-    for m in models if precision != "float32" else []:
-        if hasattr(MODELS[m].options(), "precision"): text += f'[models.{m}]\nprecision = "{precision}"\n\n'
+    for m in models:
+        known, given = MODELS[m].options(), [o.split("=", 1) for o in options]
+        own = dict(contacts="false") if hasattr(known, "contacts") else {}
+        if precision != "float32" and hasattr(known, "precision"): own["precision"] = json.dumps(precision)
+        own |= {k: v for k, v in given if hasattr(known, k)}
+        if own: text += f"[models.{m}]\n" + "".join(f"{k} = {v}\n" for k, v in own.items()) + "\n"
     folds = quoted(folds) if folds else '"all"'
     (out/"study.toml").write_text(f"{text}[grid]\nmodels = {quoted(models)}\nmarks = {quoted(marks)}\nfolds "
                                   f"= {folds}\n")
@@ -129,6 +134,8 @@ def main():
     p.add_argument("--marks", nargs="+", default=["each", "all"])
     p.add_argument("--jobs", type=int, default=1)
     p.add_argument("--precision", default="float32", choices=["float32", "bf16"], help="of the products in networks")
+    p.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                   help="an option of models, as in a study file, for those that have it")
     p.add_argument("--out", help="folder of the study; kept, and gone on with")
     p.add_argument("--no-report", action="store_true", help="tables, but no figures")
     a = parse(p, models=["ridge", "activity"], folds=["1"], marks=["DNase", "H3K4me3"], no_report=True)
@@ -137,7 +144,7 @@ def main():
         out.mkdir(parents=True, exist_ok=True)
         lay_out(Path(a.data), out)
         models = usable(out, a.models or list(MODELS), a.marks, a.folds, bool(a.models))
-        cost = costs(write_study(out, models, a.marks, a.folds, a.precision), out, models, a)
+        cost = costs(write_study(out, models, a.marks, a.folds, a.precision, a.option), out, models, a)
         r = r_table(out/"results")
         pairs = read_table(out/"results"/"comparisons.csv", kind="models")
         pairs["marks"] = pairs.marks_a.where(~pairs.marks_a.str.contains("+", regex=False), "all")

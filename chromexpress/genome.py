@@ -394,6 +394,7 @@ def _rows(f, path, kinds, builds): # a tuple for each line of the kinds that are
             about = (intern(gene[1]), *[""]*5) if gene else _about(kind, source, _attributes(about))
             yield i, kind, intern(chrom), int(start) - 1, int(end), strand, *about
 
+# %% ../nbs/01_genome.ipynb #12150bd7
 def read_annotation(
     path, # GTF or GFF3, or .gz of one
     sizes:dict[str,int], # chromosome → length in bp
@@ -435,6 +436,7 @@ def _on_assembly(t, sizes, path): # the rows on chromosomes of the assembly, und
                  some(sorted(set(lost.chrom))))
     return t[t.chrom.isin(list(ours))]
 
+# %% ../nbs/01_genome.ipynb #d6ddacc0
 def _of_biotypes(t, biotypes, path): # the genes of the biotypes that are asked for
     if "all" in biotypes: return t
     if not (t.biotype != "").any(): raise InputError(f'{path}: it has no biotypes of genes; set biotypes to "all".')

@@ -11,7 +11,7 @@ from .core import InputError, check_columns
 from .perturb import SUMMARY
 from .plots import axes, mark_colors, marks_label, panel, study_marks, titles
 
-# %% ../nbs/44_perturb_plots.ipynb #8b338d42
+# %% ../nbs/44_perturb_plots.ipynb #0801957e
 GENES = dict(all="all genes", expressed="expressed genes", silent="silent genes")
 
 def one_summary(
@@ -42,8 +42,9 @@ def band(
     color, # of the line
     label:str|None=None, # for the legend
 ):
-    "A line of means in its interval."
-    ax.fill_between(x, rows.low, rows.high, color=color, alpha=.22, linewidth=0)
+    "A line of means in its interval; of a single one, a point on it."
+    if len(rows) > 1: ax.fill_between(x, rows.low, rows.high, color=color, alpha=.22, linewidth=0)
+    else: ax.vlines(x, rows.low, rows.high, color=color, lw=1)
     ax.plot(x, rows["mean"], "o-", color=color, ms=3, lw=1.3, mec="#333333", mew=.3, label=label)
 
 def marks_in_order(
@@ -82,7 +83,7 @@ def dose_response(
     titles(ax, f"{cell}: {marks_label(top.marks)} at {'the promoter' if top.kind == 'promoter' else BLOCKS[top.kind]} changes most ({signed(top['mean'])})", sub)
     return ax
 
-# %% ../nbs/44_perturb_plots.ipynb #496e1cdc
+# %% ../nbs/44_perturb_plots.ipynb #2c8ccd90
 @panel("effect-position")
 def effect_position(
     frame:pd.DataFrame, # rows of a summary: kinds promoter and distal, of one cell, model, scheme and group of genes
@@ -96,7 +97,10 @@ def effect_position(
     if (frame.kind == "promoter").any(): ax.axvspan(-3, 3, color="#EEEEEE", zorder=-1, lw=0)
     for mark, color, name in marks_in_order(frame):
         rows = frame[(frame.marks == mark) & frame["mean"].notna()].sort_values("distance")
-        band(ax, rows.distance/1000, rows, color, name)
+        promoter, tiles = rows[rows.kind == "promoter"], rows[rows.kind == "distal"]
+        if len(promoter): band(ax, [-3, 3], promoter.iloc[[0, 0]], color)
+        for _, side in tiles.groupby(tiles.distance > 0): band(ax, side.distance/1000, side, color)
+        ax.plot([], [], "o-", color=color, ms=3, lw=1.3, mec="#333333", mew=.3, label=name)
     ax.set(xlabel="kb from the TSS, downstream to the right (grey: the promoter, changed as a whole)", ylabel=label)
     ax.legend(loc="center left", bbox_to_anchor=(1, .5))
     distal = frame[(frame.kind == "distal") & frame["mean"].notna()]

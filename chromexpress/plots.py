@@ -121,7 +121,7 @@ def model_names(
     several = frame.groupby("model").config.transform("nunique") > 1
     return frame.model.where(~several, frame.model + " (" + frame.config + ")")
 
-# %% ../nbs/40_plots.ipynb #43c66838
+# %% ../nbs/40_plots.ipynb #630a5102
 def fields(
     ax, # an Axes
     r:pd.DataFrame, # numbers, rows × columns; NaN is drawn as a dash
@@ -131,7 +131,7 @@ def fields(
     mesh = ax.pcolormesh(np.ma.masked_invalid(r), cmap="cividis", vmin=low, vmax=high, edgecolor="white", linewidth=1)
     for (i, j), v in np.ndenumerate(r.to_numpy()):
         dark = not np.isnan(v) and np.array(mesh.to_rgba(v))[:3]**2.2 @ [.21, .72, .07] < .18
-        ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center",
+        ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{v:.2f}".replace("-", "−"), ha="center", va="center",
                 color="white" if dark else "black")
     ax.set(xticks=np.arange(r.shape[1]) + .5, yticks=np.arange(len(r)) + .5, yticklabels=r.index)
     long = max(map(len, r.columns)) > 6
@@ -172,7 +172,7 @@ def mark_heatmap(
            f"{models[0]}: Pearson r, {genes_label(frame.n)}")
     return ax
 
-# %% ../nbs/40_plots.ipynb #b68ccb6a
+# %% ../nbs/40_plots.ipynb #7390ec56
 def bars(
     frame:pd.DataFrame, # rows of `pooled`, with columns `name` (label of a bar), `color` and `order` (rank in its group)
     ax=None, # an Axes, or None for a figure of its own
@@ -193,7 +193,7 @@ def bars(
         for color, lw in (("white", 2.6), ("black", 1.1)):
             ax.plot([low, high], [y, y], color=color, lw=lw, solid_capstyle="butt")
         end = (np.nanmax([r, high, 0]), y)
-        ax.annotate("no r" if np.isnan(r) else f"{r:.2f}", end, (4, 0), textcoords="offset points", va="center",
+        ax.annotate("no r" if np.isnan(r) else f"{r:.2f}".replace("-", "−"), end, (4, 0), textcoords="offset points", va="center",
                     fontsize=7.5)
     ax.set(yticks=lines, yticklabels=[r["name"] for r in rows], ylim=(lines[-1] + .7, .3),
            xlim=(min(0, frame.low.min()), None),
@@ -329,7 +329,7 @@ def draw(
     return PANELS[name](frame.assign(**floats).astype({c: str for c in text
                                                        if c in frame}).reset_index(drop=True)).figure
 
-# %% ../nbs/40_plots.ipynb #5a72053d
+# %% ../nbs/40_plots.ipynb #11aff266
 def save_figure(
     fig, # matplotlib Figure
     frame:pd.DataFrame, # the table that it was drawn from
@@ -337,11 +337,12 @@ def save_figure(
 ) -> Path: # the SVG
     "Write <path>.svg, <path>.png and <path>.csv. The figure stays open, so that a notebook shows it."
     path, bare = str(path), dict.fromkeys(["Date", "Creator", "Format", "Type"])
+    whole = dict(bbox_inches="tight", pad_inches=.05)            # a title may be wider than its axes
     write_csv(path + ".csv", frame)
     with plt.rc_context(style):
-        with atomic(path + ".png") as tmp: fig.savefig(tmp, dpi=150, metadata={"Software": None})
+        with atomic(path + ".png") as tmp: fig.savefig(tmp, dpi=150, metadata={"Software": None}, **whole)
         with atomic(path + ".svg") as tmp:
-            fig.savefig(tmp, metadata=bare)
+            fig.savefig(tmp, metadata=bare, **whole)
             def short(tag):
                 return re.sub(r"-?\d+\.\d{4,}", lambda x: f"{float(x[0]):.3f}".rstrip("0").rstrip("."), tag[0])
             tmp.write_text(re.sub(r"<[^>]*>", short, re.sub(r" +$", "", tmp.read_text(), flags=re.M)))

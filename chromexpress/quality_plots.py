@@ -177,7 +177,7 @@ def empty_windows(
            f"windows around the TSS, n = {int(frame.n.max()):,} genes")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #48ff89bb
+# %% ../nbs/42_quality_plots.ipynb #736ad517
 @panel("expression-fit")
 def expression_fit_panel(
     frame:pd.DataFrame, # rows of qc.csv whose measure is "expression_fit"
@@ -194,14 +194,12 @@ def expression_fit_panel(
         ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center",
                 color="white" if abs(v) > .6*high else "black")
         if i == j: ax.add_patch(plt.Rectangle((j, i), 1, 1, fill=False, edgecolor="black", linewidth=1.2, zorder=3))
-    ax.set(xlabel="tracks of (frame: its own)", ylabel="expression of")
+    ax.set(xlabel=f"tracks of (frame: its own)\n{frame.assay.iloc[0].replace('+', ', ')}", ylabel="expression of")
     if max(map(len, cells)) > 6: plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     wrong = [c for c in cells if r.loc[c].max() > r.loc[c, c]]
     best = "Own tracks fit expression best" if r.notna().any(axis=None) else "Nothing can be said of any cell"
     titles(ax, f"{', '.join(wrong[:4])}: other tracks fit better" if wrong else best,
            f"r of what differs between cells, n = {int(frame.n.max()):,} genes")
-    ax.annotate(f"tracks: {frame.assay.iloc[0].replace('+', ', ')}", (1, 0), (0, -34), xycoords="axes fraction",
-                textcoords="offset points", ha="right", va="top", color="#555555", fontsize=7)
     return ax
 
 # %% ../nbs/42_quality_plots.ipynb #09d12bb7

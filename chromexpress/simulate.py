@@ -86,11 +86,12 @@ def lay_fragments(
         rows.append(pd.DataFrame(dict(chrom=chrom, start=cut[:, :-1].ravel(), end=cut[:, 1:].ravel())))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/08_simulate.ipynb #f7107ed7
+# %% ../nbs/08_simulate.ipynb #24926837
 def lay_contacts(
     genes:pd.DataFrame, # gene frame
     fragments:pd.DataFrame, # chrom, start, end
     seed:int, # the study's seed
+    least:int=0, # fragments with an enhancer of its own that a gene has at least, if there are any left
 ) -> pd.DataFrame: # gene (row of `genes`), chrom, start, end, score (> 0), functional (bool)
     "Pairs of gene and fragment. A fragment has at most one gene that its enhancer works for."
     rows = []
@@ -100,7 +101,7 @@ def lay_contacts(
         for g in rng.permutation(gs.index.values):
             far = np.maximum(start - genes.tss[g], genes.tss[g] - end)
             near = (far >= 50_000) & (far + end - start <= 1_000_000)
-            k, own = rng.choice(5, p=[.1, .2, .3, .25, .15]), np.flatnonzero(near & free)
+            k, own = max(least, rng.choice(5, p=[.1, .2, .3, .25, .15])), np.flatnonzero(near & free)
             own = rng.permutation(own)[:k]
             free[own] = False
             rest = rng.permutation(np.setdiff1d(np.flatnonzero(near), own))[:rng.integers(2, 6)]
@@ -109,19 +110,22 @@ def lay_contacts(
     frame = pd.DataFrame(rows, columns=["gene", "chrom", "start", "end", "score", "functional"])
     return frame.sort_values(["gene", "start"], ignore_index=True)
 
-# %% ../nbs/08_simulate.ipynb #f1edf76d
+# %% ../nbs/08_simulate.ipynb #283758f8
 def lay_enhancers(
     genes:pd.DataFrame, # gene frame
     contacts:pd.DataFrame, # from `lay_contacts`
     seed:int, # the study's seed
+    mean:bool=False, # whether the weights of a gene's distant enhancers add up to 1
 ) -> pd.DataFrame: # element_id, gene (row), kind, chrom, start, end, weight
     "The enhancers of all genes: those in contact, then the proximal ones."
     rng, far = rng_of(seed, "enhancers"), contacts[contacts.functional]
     near = np.repeat(genes.index.values, rng.choice(4, len(genes), p=[.2, .4, .3, .1]))
     place = genes.tss.values[near] + rng.integers(5_000, 19_001, len(near))*rng.choice([-1, 1], len(near))
+    strong = np.sqrt(far.score).values
+    if mean: strong = strong/np.bincount(far.gene, strong)[far.gene]
     out = pd.DataFrame(dict(gene=np.r_[far.gene, near], kind=["contact"]*len(far) + ["proximal"]*len(near),
         chrom=np.r_[far.chrom, genes.chrom.values[near]], start=np.r_[(far.start + far.end)//2, place] - 500,
-        weight=np.r_[np.sqrt(far.score), np.exp(rng.normal(0, .3, len(near)))]))
+        weight=np.r_[strong, np.exp(rng.normal(0, .3, len(near)))]))
     out.insert(4, "end", out.start + 1_000)
     out.insert(0, "element_id", [f"SIME{i:06d}" for i in range(1, len(out) + 1)])
     return out
@@ -588,7 +592,15 @@ def write_truth(
     write_json(out/"summary.json", found)
     for line in outside(flat(found["cells"])): log.warning("simulate: %s", line)
 
-# %% ../nbs/08_simulate.ipynb #b78b8cdc
+# %% ../nbs/08_simulate.ipynb #0496a057
+def _check_simulation(genes, cells, seed, assembly, contacts):
+    "Raises: InputError for an argument that makes no simulation."
+    for what, v, low, high in (("genes", genes, 48, 100_000), ("cells", cells, 1, 26), ("seed", seed, 0, 2**63)):
+        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or not low <= v <= high: raise InputError(f"simulate: {what} is {v!r}; it must be a whole number from {low} to {high}.")
+    if not re.fullmatch(r"[\w.-]+", str(assembly)) or assembly in ("hg19", "hg38", "mm10"): raise InputError(f"simulate: assembly is {assembly!r}; it must be a name of letters and digits that is no real assembly's.")
+    if contacts not in ("sum", "mean"):
+        raise InputError(f'simulate: contacts is {contacts!r}; it must be "sum" or "mean".')
+
 def simulate(
     out, # folder to write the study to: new, empty, or a former simulation with the same arguments
     genes:int=2000, # number of genes, 48 or more
@@ -596,20 +608,20 @@ def simulate(
     seed:int=0, # another seed is another study; the same seed gives the same bytes
     assembly:str="sim", # name of the genome and of the study
     grid:str=GRID, # what the study file runs: its table [grid], and tables of models
+    contacts:str="sum", # of what the enhancers in contact give; "mean": their number and scores alone tell nothing
 ) -> Path: # study.toml
     "Write a study with a known answer. Raises: InputError for a wrong number, or a folder that is in use."
-    for what, v, low, high in (("genes", genes, 48, 100_000), ("cells", cells, 1, 26), ("seed", seed, 0, 2**63)):
-        if isinstance(v, bool) or not isinstance(v, (int, np.integer)) or not low <= v <= high: raise InputError(f"simulate: {what} is {v!r}; it must be a whole number from {low} to {high}.")
-    if not re.fullmatch(r"[\w.-]+", str(assembly)) or assembly in ("hg19", "hg38", "mm10"): raise InputError(f"simulate: assembly is {assembly!r}; it must be a name of letters and digits that is no real assembly's.")
-    genes, cells, seed = int(genes), int(cells), int(seed)
-    out = claim(out, dict(simulation=1, genes=genes, cells=cells, seed=seed, assembly=assembly))
+    _check_simulation(genes, cells, seed, assembly, contacts)
+    genes, cells, seed, mean = int(genes), int(cells), int(seed), contacts == "mean"
+    params = dict(simulation=1, genes=genes, cells=cells, seed=seed, assembly=assembly)
+    out = claim(out, params | (dict(contacts="mean") if mean else {}))
     frame, sizes = lay_genes(genes, seed)
-    contacts = lay_contacts(frame, lay_fragments(sizes, seed), seed)
-    enhancers = lay_enhancers(frame, contacts, seed)
+    pairs = lay_contacts(frame, lay_fragments(sizes, seed), seed, least=int(mean))
+    enhancers = lay_enhancers(frame, pairs, seed, mean)
     made = [make_cell(f"cell{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[i]}", frame, enhancers, seed) for i in range(cells)]
     for cell, mark in progress([(c, m) for c in made for m in MARKS], desc="simulating tracks", unit="track"):
         write_bigwig(out/"tracks"/f"{cell.name}-{mark}.bigWig", sample_mark(cell, mark, frame, enhancers, sizes, seed), sizes)
-    write_inputs(out, frame, sizes, contacts, made, seed)
+    write_inputs(out, frame, sizes, pairs, made, seed)
     write_truth(out/"truth", frame, enhancers, made, seed)
     with atomic(out/"study.toml") as tmp: tmp.write_text(study_toml([c.name for c in made], assembly, grid))
     log.info("%s: %d genes, %d cells, %d tracks.", out/"study.toml", genes, cells, cells*len(MARKS))

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'READ_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'CONTACT_KEYS', 'QTL_KEYS',
-           'PERTURB_KEYS', 'FIGURE_KEYS', 'Key', 'read_keys', 'study_genes', 'genes_of_tables', 'Study', 'parse_study',
-           'new_study', 'read_qtl', 'read_perturb', 'figure_genes']
+           'PERTURB_KEYS', 'ATTRIBUTION_METHODS', 'ATTRIBUTION_BASELINES', 'ATTRIBUTION_KEYS', 'FIGURE_KEYS', 'Key',
+           'read_keys', 'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study', 'read_qtl',
+           'read_perturb', 'wanted_attribution', 'figure_genes']
 
 # %% ../nbs/07_study.ipynb #05d4ba39
 import json, sys, tomllib
@@ -699,6 +700,37 @@ def read_perturb(
     problems.check()
     lists = {k: tuple(t[k]) for k in ("models", "marks", "cells")}
     return t | lists | dict(doses=tuple(sorted({float(d) for d in t["doses"]}, reverse=True)))
+
+# %% ../nbs/07_study.ipynb #2b5be66f
+ATTRIBUTION_METHODS, ATTRIBUTION_BASELINES = ("ig", "deeplift"), ("zero", "mean")
+ATTRIBUTION_KEYS = [
+    Key("attribution", "models", (list,), (), '["promoter_cnn"]', "models of the grid; by default all of them"),
+    Key("attribution", "marks", (list,), (), '["all"]', 'sets of assays of the grid: "each", "all", names, or names joined by +'),
+    Key("attribution", "cells", (list,), (), '["cellA"]', "by default all of them"),
+    Key("attribution", "methods", (list,), ATTRIBUTION_METHODS, '["ig"]', "ig: integrated gradients; deeplift: of convolutional networks"),
+    Key("attribution", "baselines", (list,), ("zero",), '["zero", "mean"]', "zero: no signal; mean: the mean training gene"),
+    Key("attribution", "genes", (int,), 0, "2000", "how many genes of the study; 0: all"),
+]
+_TABLES += ("attribution",)
+_OWN_NAMES["grid"] += "\n# [attribution]                    # may be empty: which bins and marks predictions come from\n" + "".join(
+    f"# {k.name} = {k.example}".ljust(34) + f" # {k.help}\n" for k in ATTRIBUTION_KEYS)
+
+def wanted_attribution(
+    path, # a study.toml
+    given:dict|None=None, # values that replace those of the file
+) -> dict|None: # a value for each of ATTRIBUTION_KEYS; None if the study has no [attribution] and nothing is given
+    "What a study asks to be attributed. Raises: InputError that lists everything wrong."
+    path, problems = Path(path).resolve(), Problems(str(path))
+    if "attribution" not in (raw := _read_toml(path)) and given is None: return None
+    t = read_keys(raw.get("attribution", {}), ATTRIBUTION_KEYS, "[attribution]", problems) | (given or {})
+    lists = {k: tuple(dict.fromkeys(map(str, t[k] or ()))) for k in ("models", "marks", "cells", "methods", "baselines")}
+    for k, known in (("methods", ATTRIBUTION_METHODS), ("baselines", ATTRIBUTION_BASELINES)):
+        if not lists[k]: problems.add(f"[attribution] {k}: is empty; it needs one or more of {', '.join(known)}.")
+        for w in lists[k]:
+            if w not in known: problems.add(f"[attribution] {k} {w}: is unknown{suggest(w, known)}")
+    if type(t["genes"]) is int and t["genes"] < 0: problems.add(f"[attribution] genes = {t['genes']}: needs 0 (all) or more.")
+    problems.check()
+    return t | lists
 
 # %% ../nbs/07_study.ipynb #63fd4527
 FIGURE_KEYS = [

@@ -19,3 +19,11 @@ def hear(caplog):
     caplog.set_level("INFO", "chromexpress")
     yield
     logger.propagate = before
+
+# what takes longest, the longest first: several processes that take file after file then end at the same time
+LONGEST = ("encode", "faults", "plots", "known_answer", "quality", "real", "benchmarks", "contract", "laws", "apply")
+
+def pytest_collection_modifyitems(items):
+    "Order the files by how long they take."
+    rank = {f"test_{name}.py": i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))

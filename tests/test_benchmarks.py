@@ -128,6 +128,21 @@ def test_known_answer(tmp_path):
     assert 0 < f["ridge: R² of all marks over the oracle's"] < 1.2
     assert f["ridge: pairs of marks ranked against the truth"] >= 0
 
+def test_contacts(tmp_path):
+    "Twice: the second time nothing is left to train, and the tables are the same."
+    f = quick("contacts", tmp_path, "--folder", tmp_path/"study")
+    t = pd.DataFrame(f["tables"]["differences"])
+    assert f["genes"] == 240 and t.seed.astype(str).tolist() == ["0", "1", "all"]*2
+    assert t.contacts.tolist() == ["with"]*3 + ["permuted"]*3 and (t.n == t.n[0]).all() and t.n[0] > 20
+    assert np.allclose(t.delta, t.r - t.r_without, atol=2e-6) and (t.low <= t.delta).all() and (t.delta <= t.high).all()
+    for k in ("with", "permuted"):
+        one = t[t.contacts == k].set_index(t.seed[t.contacts == k].astype(str))
+        assert one.delta["all"] == pytest.approx(one.delta[["0", "1"]].mean(), abs=2e-6) == f[f"{k}: Δr"]
+    models = [p for p in (tmp_path/"study"/"results"/"runs").rglob("model.pt")]
+    before = {p: p.stat().st_mtime_ns for p in models}
+    again = quick("contacts", tmp_path, "--folder", tmp_path/"study")
+    assert len(models) == 6 and again["tables"] == f["tables"] and {p: p.stat().st_mtime_ns for p in models} == before
+
 def test_what_is_not_equal_is_not_timed():
     r = subprocess.run([sys.executable, "-c", "from common import check; check(True, 'sums'); check(False, 'means')"],
                        capture_output=True,

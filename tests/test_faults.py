@@ -399,7 +399,7 @@ MORE = dict(
     unknown_scale=(edit("study.toml", '"cellA-H3K4me3.bigWig"', '{path = "cellA-H3K4me3.bigWig", scale = "lin"}'),
                    ["units"], r"scale"))
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", ["truncated_bigwig", "misspelt_key", "unknown_cell"])
 def test_a_wrong_input_is_one_line_and_status_2(name, good, tmp_path):
     (change, args, message), path = FAULTS[name], copy(good, tmp_path/"study")
     change(path.parent)
@@ -414,12 +414,13 @@ def only_complaint(err): # the last line of stderr, if nothing else in it is one
                                                   r"failed:$", l)], err
     return last
 
-@pytest.mark.parametrize("name", MORE)
+@pytest.mark.parametrize("name", FAULTS | MORE)
 def test_more_wrong_inputs(name, good, tmp_path, capsys):
     "The same, in this process."
-    (change, args, message), path = MORE[name], copy(good, tmp_path/"study")
+    (change, args, message), path = (FAULTS | MORE)[name], copy(good, tmp_path/"study")
     change(path.parent)
-    assert cli(args[0], path.parent/(args + ["study.toml"])[1]) == 2
+    at = [path] if len(args) == 1 or args[1].startswith("--") else []
+    assert cli(args[0], *at, *(path.parent/a if "/" in a else a for a in args[1:])) == 2
     out, err = capsys.readouterr()
     last = only_complaint(err)
     assert re.search(message, last) and last.startswith(("chromexpress: ", "  - bin:")) and out == ""

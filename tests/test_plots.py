@@ -382,7 +382,7 @@ def test_perturbations_are_drawn_as_the_table_says():
     assert [l.get_ydata().tolist() for l in ax.lines[:2]] == [[0, -1, -2], [0, -.25, -.5]]
     assert "a tile beyond 10 kb" not in words(ax.figure)
     ax = draw("effect-position", perturbed()).axes[0]
-    assert ax.lines[1].get_xydata().tolist() == [[-4, -.5], [0, -2], [4, -.25]]
+    assert [l.get_xydata().tolist() for l in ax.lines[1:4]] == [[[-3, -2], [3, -2]], [[-4, -.5]], [[4, -.25]]]
     assert ax.get_title(loc="left") == "E003: away from the promoter, H3K4me3 at −4 kb changes most (−0.50)"
     assert "mean effect, log2(RPKM + 1)" in words(ax.figure)
     two = pd.concat([perturbed(), perturbed("silent")])

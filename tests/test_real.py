@@ -1,5 +1,5 @@
-"""Real inputs, from the file to the metrics: GM12878 and H1 peaks on hg38, K562 signal and reads on hg19, tables of
-K562 and H1, contacts."""
+"""Real inputs, from the file to the metrics: K562 signal and reads on hg19, tables of K562 and H1, contacts. Those of
+encode_hg38 have a file of their own."""
 import json, shutil, tarfile
 from pathlib import Path
 import cooler, numpy as np, pandas as pd, pytest
@@ -17,43 +17,6 @@ from chromexpress.signal import open_source
 from chromexpress.tracks import table_windows
 
 STUDIES = Path(__file__).parent/"studies"
-
-@pytest.fixture(scope="module")
-def encode(data, tmp_path_factory): # results of ridge on all seven tracks of encode_hg38
-    folder = tmp_path_factory.mktemp("encode")
-    with tarfile.open(data/"encode_hg38.tar.xz") as t: t.extractall(folder, filter="data")
-    study = shutil.copy(STUDIES/"encode_hg38.toml", folder/"encode_hg38")
-    main(["run", str(study), "--models", "ridge", "--jobs", "2"])
-    return Path(study).parent/"results"
-
-def test_ridge_predicts_blind_genes_of_both_cells(encode):
-    m = pd.read_csv(encode/"metrics.csv").query("fold == 'all'").set_index("cell")
-    assert set(m.index) == {"gm12878", "h1"} and (m.n == 7599).all()
-    assert (m.pearson > .78).all() and (m.auroc > .86).all()
-    assert (m.pearson_low < m.pearson).all() and (m.pearson_block_high > m.pearson).all()
-
-def test_genes_without_labels_are_predicted_all_the_same(encode):
-    p = pd.read_csv(encode/"predictions.csv", usecols=["cell", "fold", "split", "gene_id", "y_true", "y_pred"])
-    genes = pd.read_csv(encode.parent/"genes.tsv", sep="\t").set_index("gene_name")
-    p["chrom"] = p.gene_id.map(genes.chrom)
-    assert (p.groupby(["cell", "fold"]).size() == len(genes)).all()
-    withheld = p[p.chrom.isin(["chr14", "chr19"])]
-    assert (withheld.split == "unlabelled").all() and withheld.y_true.isna().all()
-    assert np.isfinite(withheld.y_pred).all()
-    assert p.y_true.notna().equals(p.split != "unlabelled")
-
-def test_halves_are_rebalanced_where_labels_are_missing(encode):
-    run = json.loads(next((encode/"runs").rglob("1-s0/run.json")).read_text())
-    assert run["chromosomes"]["valid"] == ["chr6"] and run["chromosomes"]["test"] == ["chr5", "chr8", "chr14"]
-
-def test_nested_windows_predict_better(encode):
-    "One forest, one fold: r of three forests is .847 and .859."
-    study = encode.parent/"encode_hg38.toml"
-    study.write_text(study.read_text() + "\n[models.nested]\nforests = 1\n")
-    main(["run", str(study), "--models", "ridge,nested", "--folds", "1", "--jobs", "2"])
-    r = pd.read_csv(encode/"metrics.csv", dtype=dict(fold=str)).query("fold == "
-                                                                      "'1'").set_index(["model", "cell"]).pearson
-    assert (r["nested"] > .835).all() and (r["nested"] > r["ridge"] + .02).all()
 
 def link(data, folder): # the K562 study beside its inputs
     for f in ("roadmap_genes.tsv.gz", "roadmap_rpkm.tsv.gz", "k562_chr9"): (folder/f).symlink_to(data/f)

@@ -5,7 +5,9 @@ import numpy as np, pandas as pd, pytest
 from toy import finish, quiet_log, units_of
 from chromexpress.batch import run_units
 from chromexpress.contacts import keep_partners
+from chromexpress.crossval import load_fitted
 from chromexpress.gene_views import draw_contacts
+from chromexpress.partners import no_partners
 from chromexpress.registry import load_study
 
 STUDIES = Path(__file__).parent/"studies"
@@ -38,11 +40,26 @@ def test_ridge_goes_through_on_its_own_fold(e003):
     study, _ = load_study(e003)
     fold = study.folds["demo"]
     assert (fold.train, fold.valid, fold.test) == (("chr1", "chr8", "chr14", "chrY"), ("chr5",), ("chr6",))
-    p = pd.read_csv(e003.parent/"results"/"predictions.csv")
+    p = pd.read_csv(e003.parent/"results"/"predictions.csv").query("model == 'ridge'")
     assert p.marks.nunique() == 8 and (p.groupby("marks").size() == 100).all()
     assert p[p.marks == "H3K4me3"].split.value_counts().to_dict() == dict(train=53, test=25, valid=22)
-    m = pd.read_csv(e003.parent/"results"/"metrics.csv").query("fold == 'demo'").set_index("marks")
+    m = pd.read_csv(e003.parent/"results"/"metrics.csv").query("fold == 'demo' and model == 'ridge'").set_index("marks")
     assert (m.n == 25).all() and m.pearson["+".join(MARKS)] > .3
+
+def test_chromoformer_goes_through_with_its_partners(e003):
+    "Full size, two epochs; what is predicted without the fragments differs where a gene has some, and nowhere else."
+    p = pd.read_csv(e003.parent/"results"/"predictions.csv").query("model == 'chromoformer'")
+    assert p.split.value_counts().to_dict() == dict(train=53, test=25, valid=22) and p.marks.unique().tolist() == ["+".join(MARKS)]
+    assert np.isfinite(p.y_pred).all() and p.y_pred.std() > 0
+    (unit,) = [u for u in units_of(e003).values() if u.kind == "run" and u.work.run.model == "chromoformer"]
+    task = unit.work
+    predict, x = load_fitted(task, unit.folder), task.model.inputs(task, np.arange(100))
+    y = predict(x)
+    np.testing.assert_allclose(y, p.set_index("gene_id").y_pred[task.study.genes.gene_id], rtol=1e-4, atol=1e-5)
+    alone = predict(x | dict(partners=no_partners(100, 7, task.options.bins)))
+    has = (x["partners"].number >= 0).any(1)
+    assert has.sum() == 89 and (np.abs(alone - y) > 1e-6)[has].all()
+    np.testing.assert_allclose(alone[~has], y[~has], atol=1e-5)
 
 def test_its_partners_are_those_of_the_table(e003):
     study, _ = load_study(e003)

@@ -172,12 +172,12 @@ def not_current(path) -> set: # ids of the units that have to be done
     from chromexpress.units import state
     return {i for i, u in units_of(path).items() if state(u) != "current"}
 
-def finish(path, jobs=1): # all units and the tables of a study, without figures
+def finish(path, jobs=1, only=lambda unit: True): # the units of a study that are asked for, and the tables; no figures
     from chromexpress.batch import collect, run_units
     from chromexpress.registry import load_study
     units = units_of(path)
     with quiet_log():
-        run_units(path, units, jobs, device="cpu")
+        run_units(path, {i: u for i, u in units.items() if only(u)}, jobs, device="cpu")
         collect(load_study(path)[0], units)
     return path.parent/"results"
 
