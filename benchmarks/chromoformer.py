@@ -1,13 +1,17 @@
 """Chromoformer against the authors' package (`pip install -e ".[peers]"`): the same weights, genes and numbers; time, operations, memory.
 
 Genes are simulated, with eight partners each, unless --data names a folder in the layout of the published demo (`demo_meta.csv` and
-`signals/`), whose genes are taken then; it also sets loading side by side. The package moves its table of positions to a GPU whatever
-the device: that is switched off here, and nothing else is changed. Both sides take AdamW's steps, ours with its fused kernel.
+`signals/`), whose genes are taken then. The package moves its table of positions to a GPU whatever the device: that is switched off
+here, and nothing else is changed. Both sides take AdamW's steps, ours with its fused kernel.
+
+Data are what a training of ten epochs needs: the package makes the inputs of each gene out of its files of read depth, again in every
+epoch; ours come out of the stores that `prepare` wrote, once, and are packed into batches in every epoch. `prepare` itself, which is
+done once for all runs, is told beside it.
 `--batch 16` takes a minute or two, `--batch 64` ten times as long and 7 GB.
 """
 import sys
 from common import alternate, check, parse, parser, report, resident
-import importlib.util, json, os, statistics, subprocess, time
+import json, os, statistics, subprocess, tempfile, time
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 from torch.nn.functional import mse_loss
@@ -157,22 +161,90 @@ def allocator():
     return "the C library's own, as it is set up" + "".join(f"; {k}={v}" for k, v in given.items())
 
 
-def loading(a, folder):
-    "Seconds for all genes of the demo, from the same files."
-    if importlib.util.find_spec("chromexpress.published") is None: print("loading: no chromexpress.published here; left out"); return {}
-    from chromexpress.contacts import read_meta
-    from chromexpress.published import published_inputs
-    meta = read_meta(folder/"demo_meta.csv").head(a.genes)
-    data = peer().ChromoformerDataset(folder/"demo_meta.csv", folder/"signals", meta.gene_id.tolist(), regression=True)
-    t = alternate(dict(published=lambda: [data[i] for i in range(len(data))], ours=lambda: published_inputs(meta, folder/"signals")), a.rounds)
-    return {"data: genes": len(meta), "data: published, s": t["published"], "data: ours, s": t["ours"], "data_ratio": t["published"]/t["ours"]}
+# data
+
+STUDY = """name = "demo"
+assembly = "hg19"
+out = "results"
+genes = {table = "genes.tsv", tss_base = 0}
+expression = {table = "rpkm.tsv", cells = {cell = "expression"}}
+splits = {scheme = "explicit", folds = [{name = "1", train = %s, valid = %s, test = %s}]}
+grid = {models = ["chromoformer"], marks = ["all"]}
+contacts = {cell = {path = "%s/demo_meta.csv", kind = "meta"}}
+[tracks.cell]
+"""
+
+def write_demo(folder, n, tracks=7):
+    "Simulated genes in the layout of the published demo: reads of a depth of 2 in all tracks."
+    rng, rows, left = np.random.default_rng(0), [], SPAN//2
+    (folder/"signals").mkdir(parents=True)
+    def region(chrom, start, end):
+        name = f"{chrom}:{start}-{end}"
+        np.save(folder/"signals"/f"{name}.npy", rng.poisson(2, (tracks, end - start)).astype(np.float16))
+        return name
+    for i in range(n):
+        chrom, tss = f"chr{1 + i%3}", 1_000_000*(1 + i//3)
+        region(chrom, tss - left, tss + left)
+        near = [tss + 60_000*(j + 1) for j in range(SLOTS)]
+        rows.append(dict(gene_id=f"g{i}", expression=1. + i, eid="cell", label=i%2, chrom=chrom, start=tss, end=tss + 1, strand="+-"[i%2], split=1,
+                         neighbors=";".join(region(chrom, s, s + int(rng.integers(2000, SPAN))) for s in near),
+                         scores=";".join(f"{2.5 - j/10:.1f}" for j in range(SLOTS))))
+    pd.DataFrame(rows).to_csv(folder/"demo_meta.csv", index=False)
+
+def prepared(demo, folder):
+    "The run of a study of the demo's genes, after `prepare`; and how long that took."
+    from chromexpress.batch import run_units
+    from chromexpress.registry import load_study
+    from chromexpress.units import plan_units
+    meta, demo = pd.read_csv(demo/"demo_meta.csv"), Path(demo).resolve()
+    meta[["gene_id", "chrom", "strand"]].assign(tss=meta.start).to_csv(folder/"genes.tsv", sep="\t", index=False)
+    meta[["gene_id", "expression"]].to_csv(folder/"rpkm.tsv", sep="\t", index=False)
+    chroms = meta.chrom.unique().tolist()
+    tracks = np.load(next((demo/"signals").glob("*.npy")), mmap_mode="r").shape[0]
+    parts = [json.dumps(c) for c in (chroms[:1], chroms[1:2], chroms[2:])]
+    (folder/"study.toml").write_text(STUDY % (*parts, demo) + "".join(f'track{i} = {{path = "{demo}/signals", row = {i}}}\n' for i in range(tracks)))
+    units, start = plan_units(*load_study(folder/"study.toml")), time.process_time()
+    run_units(folder/"study.toml", {i: u for i, u in units.items() if u.kind != "run"}, device="cpu")
+    return next(u.work for u in units.values() if u.kind == "run"), time.process_time() - start
+
+def same_inputs(item, x):
+    "Whether the package's inputs of a gene are ours."
+    found = []
+    for b in BINS:
+        found += [(item["promoter_feats"][b][0], x[f"promoter_{b}"][0])]
+        for j, (n, f) in enumerate(zip(x[f"partner_n_{b}"].tolist(), x[f"partner_{b}"])):
+            left = (SPAN//b - n + 1)//2
+            found += [(item["pcre_feats"][b][j, left:left + n], f[:n])]
+    return all(torch.allclose(p, q, rtol=0, atol=1e-5) for p, q in found)
+
+def loading(a, demo, folder):
+    "Ten epochs of inputs, out of files and out of the stores."
+    from torch.utils.data import default_collate
+    from chromexpress.data import Batches, Data, impute, tensors
+    task, seconds = prepared(demo, folder)
+    ids = task.study.genes.gene_id.tolist()[:a.genes]
+    rows, epochs, size = np.arange(len(ids)), 10, 64
+    data = peer().ChromoformerDataset(demo/"demo_meta.csv", demo/"signals", ids, regression=True)
+    read = lambda: impute(task.model.inputs(task, rows), train=rows)[0]
+    ready = lambda: Batches(Data(read(), np.zeros(len(ids)), np.full(len(ids), "train")), rows, size, torch.Generator().manual_seed(0))
+    def epoch(batches): [x for x in batches]
+    def train():
+        batches = ready()
+        for _ in range(epochs): epoch(batches)
+    published = lambda: [default_collate([data[i] for i in rows[k:k + size]]) for k in range(0, len(rows), size)]
+    same = all(same_inputs(data[i], tensors(task.model.inputs(task, [i]))) for i in rows[:3])
+    found = {"data: genes": len(ids), "data: inputs are equal": check(same, "inputs"), "data: prepare, CPU s": seconds}
+    found |= timed("data", dict(published=published, ours=train), a.rounds, dict(published=epochs))
+    batches = ready()
+    t = alternate(dict(store=ready, batch=lambda: epoch(batches)), 5*a.rounds, time.process_time)
+    return found | {"data: once out of the store, CPU µs a gene": t["store"]/len(ids)*1e6, "data: a batch, CPU µs a gene": t["batch"]/len(ids)*1e6}
 
 
 def main():
     p = parser(__doc__)
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--data", help="folder with demo_meta.csv and signals/")
-    p.add_argument("--genes", type=int, default=100, help="genes to load, with --data")
+    p.add_argument("--genes", type=int, default=64, help="genes to load")
     p.add_argument("--doses", type=int, default=11, help="doses of each of the 17 loci of a gene")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--side", choices=("published", "ours"), help="take a step and print its memory: what the benchmark runs for each side")
@@ -197,7 +269,10 @@ def main():
     figures |= many_edits(s, genes, a)
     memory = {k: memory_of(k, a) for k in s}
     figures |= {f"memory of a step: {k}, MiB": v for k, v in memory.items()} | {"memory_ratio": memory["published"]/memory["ours"]}
-    figures |= loading(a, Path(a.data)) if a.data else {}
+    with tempfile.TemporaryDirectory() as folder:
+        demo = Path(a.data or folder)
+        if not a.data: write_demo(demo, a.genes)
+        figures |= loading(a, demo, Path(folder))
     print("allocator:", allocator())
     report(figures, a.json, allocator=allocator())
 

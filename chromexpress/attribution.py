@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['FLOOR', 'LIMIT', 'STEPS', 'PLAIN', 'BASELINES', 'WIDTH', 'METHODS', 'ALL_MARKS', 'EVERY', 'KEYS', 'AT_ONCE', 'TRIED',
-           'KEPT', 'TABLES', 'ATTRIBUTION_CODE', 'captum_methods', 'completeness_error', 'integrated_gradients',
-           'Copied', 'kept_apart', 'has_rules', 'deeplift', 'gene_tensors', 'ByGene', 'attributed', 'fitted_network',
-           'baseline_of', 'window_of', 'spread', 'Shares', 'share_genes', 'blind_rows_of', 'tiles_of', 'compare_tiles',
-           'agreement', 'rank_r', 'profile_table', 'Attribution', 'Joined', 'join_parts', 'genes_table', 'write_unit',
-           'attribution_folder', 'lacks_of', 'attribution_units', 'replan_attribution', 'collect_attribution',
-           'read_attribution', 'example_attribution']
+           'KEPT', 'SKIPPED', 'TABLES', 'ATTRIBUTION_CODE', 'captum_methods', 'completeness_error',
+           'integrated_gradients', 'Copied', 'kept_apart', 'has_rules', 'deeplift', 'gene_tensors', 'ByGene',
+           'attributed', 'fitted_network', 'baseline_of', 'window_of', 'spread', 'Shares', 'share_genes',
+           'blind_rows_of', 'tiles_of', 'compare_tiles', 'agreement', 'rank_r', 'profile_table', 'Attribution',
+           'Joined', 'join_parts', 'genes_table', 'write_unit', 'attribution_folder', 'lacks_of', 'attribution_units',
+           'replan_attribution', 'collect_attribution', 'read_attribution', 'example_attribution']
 
 # %% ../nbs/32_attribution.ipynb #c29eefb8
 import copy, re, warnings
@@ -506,7 +506,8 @@ def _classes(task): # of expression; "" where it is not known
     y = task.study.y(task.run.cell)
     return np.full(len(y), "", dtype=object) if np.isnan(y).all() else expression_classes(y)
 
-# %% ../nbs/32_attribution.ipynb #f9dd130a
+# %% ../nbs/32_attribution.ipynb #03f94236
+SKIPPED = ["cell", "what", "reason"]
 TABLES = ("attribution.csv", "attribution_genes.csv.gz", "attribution_agreement.csv", "attribution_pairs.csv.gz")
 
 def attribution_folder(
@@ -568,7 +569,7 @@ def _unit(study, done, work): # the unit of some finished runs
                 folder/f"{run.model}-{run.config}"/run.cell/marks, made, TABLES, tuple(u.id for u in done), work,
                 dict(seconds=1 + .01*n, bytes=min(4*n*100*len(run.marks), KEPT)))
 
-# %% ../nbs/32_attribution.ipynb #704d86ee
+# %% ../nbs/32_attribution.ipynb #faae5e5b
 def replan_attribution(
     path:str, # the study file
     wanted:tuple, # items of what `study.wanted_attribution` returns
@@ -583,8 +584,9 @@ def collect_attribution(
     units:dict, # id → Unit, all of the study
     wanted:dict, # from `study.wanted_attribution`
 ) -> list: # of Path: the folders that have tables, one for each method and baseline
-    "Write TABLES of all that is finished, whatever part of it was asked for last."
-    every, folders = attribution_units(study, units, wanted | dict(cells=(), models=(), marks=()))[0], {}
+    "Write TABLES of all that is finished, whatever part of it was asked for last, and what is left out."
+    every, skipped = attribution_units(study, units, wanted | dict(cells=(), models=(), marks=()))
+    folders = {}
     for u in every.values():
         w = u.work
         if state(u) == "current": folders.setdefault(attribution_folder(study, w.method, w.baseline, w.genes), []).append(u)
@@ -593,6 +595,7 @@ def collect_attribution(
             parts = [read_attribution(u.folder/name) for u in done]
             full = [t for t in parts if len(t)]
             write_csv(folder/name, pd.concat(full, ignore_index=True) if full else parts[0])
+    write_csv(study.out/"attribution"/"skipped.csv", pd.DataFrame(skipped, columns=SKIPPED))
     return list(folders)
 
 # %% ../nbs/32_attribution.ipynb #5c8a8eb6

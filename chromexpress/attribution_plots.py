@@ -37,7 +37,7 @@ def marks_of(
     seen = set(frame.mark)
     return [m for m in dict.fromkeys("+".join(frame.marks).split("+")) if m in seen]
 
-# %% ../nbs/46_attribution_plots.ipynb #36ae511a
+# %% ../nbs/46_attribution_plots.ipynb #4c968ff0
 CLASS_COLORS = dict(zip((*THIRDS, *QUARTILES), ("#AAAAAA", "#88CCEE", "#4477AA", "#222255")*2)) | {EVERY: "#444444"}
 FOLDED = 100                                                               # bins of a line, at most
 
@@ -59,7 +59,7 @@ def attribution_position(
     f = frame[frame.place == "bin"]
     known = [c for c in CLASS_COLORS if c != EVERY and (f["class"] == c).any()] or [EVERY]
     marks, half = marks_of(f), f.distance.abs().max()*1.02/1000
-    ax, step = axes(ax, 3.4 + 1.6*len(marks), 3.1), 2.4*half
+    ax, step = axes(ax, 3.4 + (1.6 if len(marks) < 4 else 1.05)*len(marks), 3.1), 2.4*half
     for b, mark in enumerate(marks):
         ax.annotate(mark, (b*step, 1), (0, -2), xycoords=("data", "axes fraction"), textcoords="offset points",
                     ha="center", va="top", color="#555555")
@@ -73,7 +73,7 @@ def attribution_position(
     _ticks(ax, len(marks), step, half)
     ax.set(ylabel=f"mean attribution of a bin of {_width(f):,} bp\nunit of the network's output",
            xlabel="kb from the TSS, downstream to the right\nlines: means over blind genes, bands: their 95 % intervals")
-    ax.margins(y=.14)
+    ax.margins(x=.01, y=.14)
     ax.legend(loc="center left", bbox_to_anchor=(1, .5), frameon=False)
     titles(ax, _headline(f, known), f"{frame.cell.iloc[0]}, {sub}")
     return ax

@@ -62,7 +62,7 @@ def network_sizes(
     return ChromoformerSizes(tracks, o.bins, slots=o.slots, d_emb=w, d_head=w, embed_ff=w, pair_ff=2*w,
                              reg_width=2*w, reg_ff=2*w)
 
-# %% ../nbs/16_chromoformer_model.ipynb #0b54b5e7
+# %% ../nbs/16_chromoformer_model.ipynb #47db169a
 def window_bases(
     task, # which run
     need:Need, # windows around the TSS
@@ -98,11 +98,18 @@ def promoter_inputs(
     now, later = (None, None) if edits is None else by_scale(edits)
     if edits is not None: x = apply_edits(x, genes, need, now, task.run.marks, scales, task.study.sizes)
     for b in o.bins:
-        y = np.stack([pool(x[..., t], b//need.bin, bases[t]) for t in range(x.shape[2])], -1)
+        y = _pooled(x, b//need.bin, bases)
         if edits is not None and len(later): y = _edit_logs(task, y, genes, b, later, scales)
         found[f"promoter_{b}"] = log_linear(flip(y, genes.strand), scales)
         found[f"promoter_left_{b}"] = left_bins(genes.strand, y.shape[1], ChromoformerSizes.span//b)
     return found
+
+def _pooled(x, factor, bases):
+    "Means of coarse bins (genes, bins, tracks), each fine bin by its bases; in one go where all bases count."
+    if factor == 1: return x
+    if x.shape[1] % factor or any(b is not None for b in bases) or np.isnan(x).any():
+        return np.stack([pool(x[..., t], factor, bases[t]) for t in range(x.shape[2])], -1)
+    return x.reshape(len(x), -1, factor, x.shape[2]).mean(2, dtype=float).astype(np.float32)
 
 def _edit_logs(task, y, genes, b, edits, scales):
     "Scale ln(x + 1) in the bins of one size; the first bin lies where the window begins."

@@ -111,7 +111,7 @@ def read_fragments(
     bases = bases[:, None] if plain else np.stack([bases if c is None else c for c in cover], 1)
     return Fragments(np.stack(values, 1), bases, np.concatenate([[0], np.cumsum(n)]))
 
-# %% ../nbs/15_partners.ipynb #77129e66
+# %% ../nbs/15_partners.ipynb #75ca2f86
 def pool_fragments(
     x:Fragments, # at the fine bin size
     factor:int, # how many fine bins make a coarse one; a fragment's last takes what is left
@@ -122,7 +122,8 @@ def pool_fragments(
     m = -(-n//factor)
     if not m.sum(): return Fragments(x.values, x.bases, x.offsets*0)
     at = np.repeat(x.offsets[:-1], m) + factor*within(m)
-    sums, bases = np.add.reduceat(np.nan_to_num(x.values.astype(float))*x.bases, at), np.add.reduceat(x.bases, at)
+    known = np.where(np.isnan(x.values), 0, x.values)
+    sums, bases = np.add.reduceat(known*x.bases, at), np.add.reduceat(x.bases, at)
     with np.errstate(invalid="ignore"): values = (sums/bases).astype(np.float32)
     return Fragments(values, bases, np.concatenate([[0], np.cumsum(m)]))
 

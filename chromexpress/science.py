@@ -22,7 +22,7 @@ from .study import Study, read_perturb, read_qtl
 from .transfer import read_scores, transfer_units
 from .units import Unit, code_version, contacts_unit, state
 
-# %% ../nbs/39_science.ipynb #24eab9f5
+# %% ../nbs/39_science.ipynb #fa04d6c5
 @dataclass(frozen=True, eq=False)
 class Summarised:
     "What the unit of all tables of effects does."
@@ -32,9 +32,10 @@ class Summarised:
 
     def do(self, unit, device="cpu"): # write the tables, and one summary of them
         unit.marker.unlink(missing_ok=True)
-        collect_effects(self.study, perturb_units(self.study, self.units, self.wanted, before=True), self.wanted)
+        perturbed = perturb_units(self.study, self.units, self.wanted, before=True)
+        collect_effects(self.study, perturbed, self.wanted)
 
-# %% ../nbs/39_science.ipynb #0ac31d15
+# %% ../nbs/39_science.ipynb #1063373f
 def effects_unit(
     study:Study, # a checked study
     units:dict, # id → unit, all of the study
@@ -43,14 +44,15 @@ def effects_unit(
     "The tables of all perturbations."
     perturbed, folder = perturb_units(study, units, wanted), perturb_folder(study, wanted)
     averages = average_units(study, perturbed, wanted) or average_units(study, perturbed, wanted, planned=True)
-    made = dict(averages={i: u.identity for i, u in averages.items()}, wanted=wanted, code=code_version(*PERTURB_CODE))
+    made = dict(averages={i: u.identity for i, u in averages.items()}, wanted=wanted,
+                code=code_version(*PERTURB_CODE))
     tables = tuple(f"{u.folder.name}/{f}" for u in averages.values() for f in u.files)
     after = tuple(dict.fromkeys(a for u in averages.values() for a in u.after))
     size = sum(u.cost["bytes"] for u in perturbed.values())
     return Unit(f"effects:{folder.name}", "effects", folder, made, ("summary.csv", "perturb.json", *tables), after,
                 Summarised(study, units, wanted), dict(seconds=1 + size/4e6, bytes=size))
 
-# %% ../nbs/39_science.ipynb #fd02296c
+# %% ../nbs/39_science.ipynb #468831c4
 def check_qtl(
     study:Study, # a checked study
     wanted:dict, # from `study.read_qtl`
@@ -64,8 +66,8 @@ def check_qtl(
     pairs = tissue_cells(eqtls.tissue, cells, wanted["tissues"])
     lack = [c for c in dict.fromkeys(pairs.cell) if c not in study.contacts]
     if "contact" in wanted["scorers"] and lack:
-        raise InputError(f"[qtl] scorers: \"contact\" needs the contacts of each cell; {some(lack)}: no [contacts.{lack[0]}]"
-                         f" (path and kind: {', '.join(CONTACT_FILES)}).")
+        raise InputError(f"[qtl] scorers: \"contact\" needs the contacts of each cell; {some(lack)}: no "
+                         f"[contacts.{lack[0]}] (path and kind: {', '.join(CONTACT_FILES)}).")
 
 # %% ../nbs/39_science.ipynb #2c0a6fc0
 @dataclass(frozen=True, eq=False)
@@ -81,7 +83,7 @@ class Enriched:
         run_qtl(self.study, w["eqtls"], w["assembly"], w["chain"] or "", w["tissues"] or "", self.places,
                 **{k: w[k] for k in ("scorers", "nulls", "draws", "seed", "absolute")})
 
-# %% ../nbs/39_science.ipynb #0fa83029
+# %% ../nbs/39_science.ipynb #3f90fc89
 def qtl_unit(
     study:Study, # a checked study
     units:dict, # id → unit, all of the study
@@ -91,17 +93,23 @@ def qtl_unit(
     "QTL enrichment of a study's perturbations."
     effects = None if places else effects_unit(study, units, read_perturb(study.path))
     places = places or effects.folder.name
-    files = {k: file_digest(wanted[k]) if isinstance(wanted[k], str) else wanted[k] for k in ("chain", "tissues") if wanted[k]}
-    contacts = {c: contacts_unit(study, c, {}).identity for c in study.contacts if "contact" in (wanted["scorers"] or SCORERS)}
-    made = dict(effects=_effects_in(study.out/"perturb"/places, effects), eqtls=[file_digest(f) for f in wanted["eqtls"]], contacts=contacts,
-                options={k: wanted[k] for k in ("assembly", "nulls", "draws", "seed", "scorers", "absolute")}, code=code_version("chromexpress.qtl"),
-                expression={c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells}) | files
     names = tuple(f"{n}.csv" for n in ("tissues", "placed", "lost", "enrichment"))
-    return Unit("qtl", "qtl", study.out/"qtl", made, names, (effects.id,)*bool(effects), Enriched(study, wanted, places),
-                dict(seconds=60., bytes=1e6))
+    made = dict(effects=_effects_in(study.out/"perturb"/places, effects), code=code_version("chromexpress.qtl"),
+                expression={c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells})
+    return Unit("qtl", "qtl", study.out/"qtl", made | _made_from(study, wanted), names, (effects.id,) if effects else (),
+                Enriched(study, wanted, places), dict(seconds=60., bytes=1e6))
+
+def _made_from(study, wanted):
+    "The options and files of [qtl], and the contacts."
+    of = lambda v: file_digest(v) if isinstance(v, str) else v
+    looked = study.contacts if "contact" in (wanted["scorers"] or SCORERS) else ()
+    options = {k: wanted[k] for k in ("assembly", "nulls", "draws", "seed", "scorers", "absolute")}
+    return dict(eqtls=[file_digest(f) for f in wanted["eqtls"]], options=options,
+                contacts={c: contacts_unit(study, c, {}).identity for c in looked},
+                **{k: of(wanted[k]) for k in ("chain", "tissues") if wanted[k]})
 
 def _effects_in(folder, effects):
-    "What the tables of effects in a folder were made from; of a unit that is not current, what they will be made from."
+    "What the tables of effects in a folder were made from; if their unit is not current, what they will be."
     if effects and state(effects) != "current": return effects.made_from["averages"]
     if (file := folder/"perturb.json").is_file(): return json.loads(file.read_text()).get("averages", {})
     return {f"{f.parent.name}/{f.name}": file_digest(f) for f in sorted(folder.glob("*/*.csv.gz"))}
@@ -153,7 +161,7 @@ def asked_qtl(
     "QTL enrichment."
     return {"qtl": qtl_unit(study, units, wanted)} if (wanted := read_qtl(study.path)) else {}
 
-# %% ../nbs/39_science.ipynb #34d899a2
+# %% ../nbs/39_science.ipynb #d95e89b6
 def gather_transfers(
     study:Study, # a checked study
     units:dict, # id → unit: binning and runs
@@ -161,7 +169,8 @@ def gather_transfers(
     "Write `transfer.csv` and `transfer_genes.csv` of all units of transfer that are current, if there are."
     done = [u for u in asked_transfer(study, units).values() if state(u) == "current"]
     for name, of in (("transfer", "scores"), ("transfer_genes", "genes")) if done else ():
-        write_csv(study.out/f"{name}.csv", pd.concat([read_scores(u.folder/f"{of}.csv") for u in done], ignore_index=True))
+        parts = [read_scores(u.folder/f"{of}.csv") for u in done]
+        write_csv(study.out/f"{name}.csv", pd.concat(parts, ignore_index=True))
 
 # %% ../nbs/39_science.ipynb #327850e2
 FAMILIES = {} # family of figures → function of a study, that says what it lacks
@@ -179,7 +188,7 @@ def skipped_families(
     "The families of figures that the study's inputs do not allow, and how to get each."
     return [(cell, name, reason) for name, f in FAMILIES.items() for cell, reason in f(study)]
 
-# %% ../nbs/39_science.ipynb #00201189
+# %% ../nbs/39_science.ipynb #f26848c0
 def _table(study, name):
     "A table of the results; empty if it is not there."
     try: return read_scores(study.out/name)
@@ -191,11 +200,11 @@ def no_field(
 ) -> list: # (cell or "all", reason)
     "A line over windows takes a model with several of them."
     t = _table(study, "receptive_fields.csv")
-    if not len(t): return [("all", "no model looks at a window around the TSS; add one to models in [grid], such as \"ridge\".")]
+    if not len(t):
+        return [("all", "no model looks at a window around the TSS; add one to models in [grid], such as \"ridge\".")]
     if t.groupby("base").window.nunique().max() > 1: return []
-    name = t.base.iloc[0]
-    return [("all", f"points only, for each model looks at one window; add [models.wide] with base = \"{name}\" and a window of its own, and "
-                    "\"wide\" to models in [grid].")]
+    return [("all", "points only, for each model looks at one window; add [models.wide] with base = "
+                    f"\"{t.base.iloc[0]}\" and a window of its own, and \"wide\" to models in [grid].")]
 
 # %% ../nbs/39_science.ipynb #67becaf7
 @family("activity against expression")
@@ -206,7 +215,7 @@ def no_activity(
     if len(_table(study, "activity_correlation.csv")): return []
     return [("all", "no model looks at a track around the TSS." if study.expression_table else "no [expression]; add it.")]
 
-# %% ../nbs/39_science.ipynb #88857c08
+# %% ../nbs/39_science.ipynb #71a78da7
 @family("combinations of marks")
 def no_combinations(
     study:Study, # a study
@@ -214,9 +223,10 @@ def no_combinations(
     "What a mark adds takes runs with it and without it."
     if len(_table(study, "combinations.csv")): return []
     if len(study.assays) < 2: return [("all", "one mark; add others to [tracks.<cell>].")]
-    return [("all", "no model was run on marks both together and alone; give \"each\" and \"pairs\" in marks of [grid].")]
+    return [("all", "no model was run on marks both together and alone; give \"each\" and \"pairs\" in marks of "
+                    "[grid].")]
 
-# %% ../nbs/39_science.ipynb #cc88cc1f
+# %% ../nbs/39_science.ipynb #6cb64086
 @family("models across cells")
 def no_transfer(
     study:Study, # a study
@@ -224,36 +234,44 @@ def no_transfer(
     "A model is tested in another cell."
     if len(_table(study, "transfer.csv")): return []
     if len(study.cells) < 2: return [("all", "one cell; add [tracks.<cell>] of another, with the same marks.")]
-    return [("all", "no two cells have finished runs of a model and the tracks for it; `chromexpress run` of the whole study, or `transfer`.")]
+    return [("all", "no two cells have finished runs of a model and the tracks for it; `chromexpress run` does the "
+                    "whole study.")]
 
-# %% ../nbs/39_science.ipynb #418eeef3
+# %% ../nbs/39_science.ipynb #7ac04b50
 @family("dose and response, effect by position")
 def no_effects(
     study:Study, # a study
 ) -> list: # (cell or "all", reason)
     "Effects take a perturbation."
     found = sorted((study.out/"perturb").glob("*/summary.csv"))
-    if not found and read_perturb(study.path): return [("all", "[perturb] asks for them, but no run that it names is finished.")]
-    if not found: return [("all", "no [perturb] table in the study file; add it, it may be empty, or use `chromexpress perturb`.")]
-    t = pd.concat([pd.read_csv(f, usecols=["cell", "model", "kind", "dose", "n"], dtype=dict(cell=str, model=str)) for f in found])
+    if not found:
+        return [("all", "[perturb] asks for them, but no run that it names is finished." if read_perturb(study.path) else
+                 "no [perturb] table in the study file; add it, it may be empty, or use `chromexpress perturb`.")]
+    columns = ["cell", "model", "kind", "dose", "n"]
+    t = pd.concat([pd.read_csv(f, usecols=columns, dtype=dict(cell=str, model=str)) for f in found])
     beside = t[t.kind == "distal"].groupby("model").n.max()
     out = [(c, "not perturbed; see cells in [perturb].") for c in study.cells if c not in set(t.cell)]
     if len(near := list(beside.index[beside == 0])):
-        out.append(("all", f"{some(near)}: the window ends with the promoter, so nothing is seen beside it; add a model with a wider one, such as window = 40000."))
-    if "distal" not in set(t.kind): out.append(("all", "promoters alone were perturbed, so there are no positions; see tiles in [perturb]."))
-    if t.dose[t.dose != 1].nunique() < 2: out.append(("all", "one dose, so a response is a straight line; see doses in [perturb]."))
+        out.append(("all", f"{some(near)}: the window ends with the promoter, so nothing is seen beside it; add a model "
+                           "with a wider one, such as window = 40000."))
+    if "distal" not in set(t.kind):
+        out.append(("all", "promoters alone were perturbed, so there are no positions; see tiles in [perturb]."))
+    if t.dose[t.dose != 1].nunique() < 2:
+        out.append(("all", "one dose, so a response is a straight line; see doses in [perturb]."))
     return out
 
-# %% ../nbs/39_science.ipynb #d392a7db
+# %% ../nbs/39_science.ipynb #f86471c9
 @family("QTL enrichment")
 def no_qtl(
     study:Study, # a study
 ) -> list: # (cell or "all", reason)
     "Enrichment takes eQTLs of a tissue that is a cell of the study; a baseline of contact takes contacts."
     t = _table(study, "qtl/enrichment.csv")
-    if not len(t) and read_qtl(study.path): return [("all", "[qtl] asks for it, but it was not done; `chromexpress qtl` says why.")]
-    if not len(t): return [("all", "no [qtl] table: give eqtls = [\"eqtls.tsv\"] (and a table [perturb]), or use `chromexpress qtl`.")]
-    out = [(c, "no tissue of the eQTLs stands for it; see tissues in [qtl].") for c in study.cells if c not in set(t.cell)]
+    if not len(t):
+        return [("all", "[qtl] asks for it, but it was not done; `chromexpress qtl` says why." if read_qtl(study.path) else
+                 "no [qtl] table: give eqtls = [\"eqtls.tsv\"] (and a table [perturb]), or use `chromexpress qtl`.")]
+    lack = [c for c in study.cells if c not in set(t.cell)]
+    out = [(c, "no tissue of the eQTLs stands for it; see tissues in [qtl].") for c in lack]
     plain = [c for c in dict.fromkeys(t.cell) if c not in study.contacts]
     return out + [(c, f"no baseline of contact; give [contacts.{c}].") for c in plain]
 
@@ -270,7 +288,7 @@ def list_skipped(
     for r in rows.itertuples(): log.info("%s%s: %s", r.what, f" of {r.cell}"*(r.cell != "all"), r.reason)
     write_csv(file, after)
 
-# %% ../nbs/39_science.ipynb #10048435
+# %% ../nbs/39_science.ipynb #300819ee
 QTL_FIGURES = ("chromexpress.plots", "chromexpress.qtl_plots")
 
 def qtl_notebooks(
@@ -284,5 +302,6 @@ def qtl_notebooks(
     of = {n: file_digest(f) for n, f in made.items()} | dict(notebook=file_digest(path), code=code_version(*QTL_FIGURES))
     for c in (c for c in study.cells if c in cells):
         stem, given = f"{c}-65_qtl", dict(cell=c, out=str(study.out), figures=str(study.out/"figures"/"qtl"))
-        found.append(Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, of, (f"../{stem}.ipynb",), (), (path, given, c)))
+        found.append(Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, of, (f"../{stem}.ipynb",), (),
+                          (path, given, c)))
     return found

@@ -53,7 +53,7 @@ def model_code(
 class Unit:
     "A piece of work that is done as a whole."
     id:str # kind:what, the same every time
-    kind:str # "contacts", "bin", "applied" (binning, too), "quality", "run", "tables", "notebook" or "report"
+    kind:str # "contacts", "bin", "applied" (binning, too), "quality", "run", "transfer", "perturb", "effects", "qtl", "tables", "science", "notebook" or "report"
     folder:Path # where its files go
     made_from:dict # what its result depends on; anything JSON can hold
     files:tuple=() # names in the folder that must exist if the unit is done

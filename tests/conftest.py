@@ -20,8 +20,8 @@ def hear(caplog):
     yield
     logger.propagate = before
 
-# what takes longest, the longest first: several processes that take file after file then end at the same time
-LONGEST = ("encode", "faults", "plots", "known_answer", "quality", "real", "benchmarks", "contract", "laws", "apply")
+# what takes longest, the longest first: two processes that take file after file then end at about the same time
+LONGEST = ("faults", "encode", "plots", "benchmarks", "quality", "real", "known_answer", "apply", "contract", "laws", "transfer", "perturb")
 
 def pytest_collection_modifyitems(items):
     "Order the files by how long they take."

@@ -70,7 +70,8 @@ def test_chromoformer(tmp_path):
     f = quick("chromoformer", tmp_path)
     assert f["outputs are equal"] == f["predictions of edits are equal"] == 1 and f["partners"] == 16 and f["edits"] == 17
     assert f["operations of a step: published, GFLOP"] == pytest.approx(23.16, abs=.01) and f["flops_ratio"] > 40
-    assert min(f[k] for k in ("train_ratio", "inference_ratio", "variants_ratio", "memory_ratio")) > 0
+    assert min(f[k] for k in ("train_ratio", "inference_ratio", "variants_ratio", "memory_ratio", "data_ratio")) > 0
+    assert f["data: inputs are equal"] == 1 and f["data: genes"] == 3
 
 # 264 genes in the layout of encode_hg38; expression follows H3K4me3 in one cell, DNase in the other
 def write_encode(folder):
@@ -155,3 +156,9 @@ def test_qtl(tmp_path):
         assert f[f"{null}: equal to a join a draw"] == 1 and f[f"{null}, s"] > 0 and 0 <= f[f"{null}: scenarios and levels kept, of 12"] <= 12
         assert all(0 <= f[f"{null}, {s}: P(p ≤ {a})"] <= 1 for s in ("independent", "clustered", "decaying", "all") for a in ("0.01", "0.05", "0.1"))
     assert {"noise × 1: P(p ≤ .05)", "shuffled: P(p ≤ .05)"} <= set(f) and len(f["tables"]["false_alarms"]) == 4*4*3
+
+def test_perturb(tmp_path):
+    f = quick("perturb", tmp_path)
+    for of in ("promoter_cnn, 48 genes", "wide, 48 genes"):
+        assert f[f"{of}: equal to the loop"] == 1 and f[f"{of}: edits"] == 48*17*2 and f[f"{of}: CPU s"] > 0 and f[f"{of}: loop / ours"] > 1
+        assert f[f"{of}: loop, CPU s (scaled from 1 genes)"] > 0 and f[f"{of}: memory, MiB"] > 0

@@ -1,7 +1,7 @@
 "Chromoformer: the numbers of the authors' own program, and what must hold for any weights."
 import importlib.util, tarfile, zipfile
 import numpy as np, pandas as pd, pytest, torch
-from chromexpress.chromoformer import Chromoformer, ChromoformerSizes, attend_bins, predict_variants, share
+from chromexpress.chromoformer import Chromoformer, ChromoformerSizes, Pairwise, attend_bins, predict_variants, share
 from chromexpress.core import InputError
 
 SMALL = dict(d_emb=32, d_head=32, embed_ff=32, pair_ff=64, reg_width=64, reg_ff=64)         # of the golden outputs
@@ -207,6 +207,19 @@ def test_variants_are_predicted_as_if_they_were_genes(tiny):
     y = predict_variants(tiny, many)
     torch.testing.assert_close(y, predicted(tiny, many), rtol=0, atol=1e-6)
     assert len({round(v, 5) for v in y.tolist()}) == 4 and y[4] == y[5]
+
+@pytest.mark.parametrize("window,of_few", [(4000, True), (500, False)])
+def test_many_promoters_of_few_partners(tiny, window, of_few, monkeypatch):
+    "Keys are made once a partner. A window of one bin misses the centre on the minus strand (genes 1 and 3), and takes the plain way."
+    x = toy(window=window, partners=(3, 2, 0, 1))
+    many = {k: v.repeat(20, *[1]*(v.ndim - 1)) for k, v in x.items()} | dict(slot=torch.cat([x["slot"] + 12*i for i in range(20)]))
+    many["promoter_500"] *= 1 - torch.arange(80)[:, None, None]//4/20
+    many["partner_500"][7*6, 0] += 5                                         # one of them is another partner
+    asked, real = [], Pairwise.of_few
+    monkeypatch.setattr(Pairwise, "of_few", lambda self, *a: asked.append(a[-1]) or real(self, *a))
+    y = predict_variants(tiny, many)
+    torch.testing.assert_close(y, predicted(tiny, many), rtol=0, atol=1e-6)
+    assert [sorted(a) for a in asked] == ([[1, 19, *[20]*5]]*2 if of_few else [])
 
 @pytest.mark.parametrize("partners", [(3, 1, 0, 2), (0, 0, 0, 0)])
 def test_genes_with_nothing_in_common(tiny, partners):

@@ -6,12 +6,12 @@ from fastcore.docments import docments
 from chromexpress.cli import COMMANDS, main
 from toy import ENV, cli, command, files, not_current, slow_to_read, times, units_of, write_study
 
-NAMES = ("demo new-study genes liftover simulate download prepare run predict transfer perturb qtl units collect "
+NAMES = ("demo new-study genes liftover simulate download prepare run predict transfer perturb attribute qtl units collect "
          "report").split()
 OPTIONS = (dict(run="cells models marks folds jobs threads device only dry-run", simulate="genes cells seed eqtls",
                 qtl="eqtl assembly chain tissues places nulls draws seed scorers absolute",
                 predict="run cells blind out members jobs device", units="json", prepare="jobs",
-                transfer="models marks cells device", download="out cells marks signal genes base-url jobs tries"))
+                transfer="models marks cells device", attribute="cells models marks methods baselines genes jobs threads device", download="out cells marks signal genes base-url jobs tries"))
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory): return write_study(tmp_path_factory.mktemp("study"))

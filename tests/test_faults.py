@@ -26,7 +26,7 @@ def kill(process):
 
 # killed
 
-def test_killed_while_preparing(tmp_path):
+def test_killed_while_preparing(tmp_path, capsys):
     path = write_study(tmp_path/"a", models='["ridge"]', tables="", folds='["1"]')
     slow_to_read(path.parent/"cellB-H3K27ac.bedGraph")
     other = copy(path, tmp_path/"b")
@@ -38,8 +38,7 @@ def test_killed_while_preparing(tmp_path):
     assert {"bin:cellB:H3K27ac"} <= {i for i in left if i.startswith("bin:")} <= {"bin:cellB:H3K4me3",
         "bin:cellB:H3K27ac"}
     before = times(path.parent/"results"/"tracks"/"cellA")
-    r = command("prepare", path, "--jobs", "1")
-    assert r.returncode == 0 and "0 to do" not in r.stderr
+    assert cli("prepare", path, "--jobs", "1") == 0 and "0 to do" not in capsys.readouterr().err
     # nothing that was finished is done again
     assert times(path.parent/"results"/"tracks"/"cellA") == before
     assert not [i for i in not_current(path) if i.startswith("bin:")]
@@ -90,7 +89,7 @@ units = units_of(Path(sys.argv[1]))
 do_unit(units[sys.argv[2]], units, "cpu", every=0)
 """
 @pytest.mark.parametrize("model", ["promoter_cnn", "profile_cnn"])
-def test_killed_while_training(model, tmp_path):
+def test_killed_while_training(model, tmp_path, capsys):
     path = write_study(tmp_path/"a", models=f'["{model}"]', tables=f"[models.{model}]\nepochs = 5\n", folds='["1"]')
     run = f"run:{model}:cellA:H3K4me3+H3K27ac:1:0"
     assert cli("prepare", path, "--jobs", "1") == 0
@@ -101,9 +100,8 @@ def test_killed_while_training(model, tmp_path):
     kill(p)
     assert run in not_current(path) and not (folder/"predictions.csv").exists()
     before = times(path.parent/"results"/"tracks")
-    r = command("run", path, "--only", run, "--device", "cpu")
-    assert r.returncode == 0, r.stderr
-    assert re.search(r"resumed after epoch [1-4]\.", r.stderr)
+    assert cli("run", path, "--only", run, "--device", "cpu") == 0
+    assert re.search(r"resumed after epoch [1-4]\.", capsys.readouterr().err)
     assert state(units_of(path)[run]) == "current" and not (folder/"checkpoint.pt").exists()
     assert times(path.parent/"results"/"tracks") == before
     assert cli("run", other, "--only", run, "--device", "cpu") == 0                    # never broken off

@@ -78,6 +78,17 @@ def test_a_cell_that_imports_does_nothing_else(nb):
         of = {isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(re.sub(r"^\s*[%!].*$", "pass", source, flags=re.M)).body}
         assert of != {True, False} or source.startswith("#| hide\n"), source
 
+@notebooks(ANALYSIS)
+def test_papermill_helps_with_every_parameter(nb):
+    from click.testing import CliRunner
+    from papermill.cli import papermill
+    r = CliRunner().invoke(papermill, ["--help-notebook", str(nb)])
+    assert r.exit_code == 0 and "Can't infer" not in r.output
+    said = " ".join(r.output.split())
+    for line in next(s for s, tags in code(nb) if "parameters" in tags).strip().splitlines():
+        name, value, about = re.match(r"(\w+) = (.*?)  ?# (.*)$", line).groups()
+        assert f"{name}: Unknown type (default {value}) {' '.join(about.split())}" in said
+
 @notebooks(LIBRARY)
 def test_library_notebooks_have_no_tags(nb): assert not any(tags for _, tags in code(nb))
 
@@ -130,6 +141,14 @@ def test_the_readme_says_what_each_notebook_says(nb):
     tagline = re.search(r"^> (.*)$", "".join(cells(nb)[0]["source"]), re.M)[1]
     tagline = tagline.replace(" | ", ", ")                                   # a bar would end the table's cell
     assert f"| [{nb.stem}](nbs/{nb.name}) | {tagline} |" in (ROOT/"README.md").read_text()
+
+def test_the_readme_lists_every_command_and_analysis():
+    from chromexpress.cli import COMMANDS
+    text = (ROOT/"README.md").read_text()
+    for c in COMMANDS: assert re.search(rf"^\|.*`chromexpress {c}\b.*\|.*\|$", text, re.M), f"no row for the command {c}"
+    for nb in ANALYSIS:
+        title = re.search(r"^# (.*)$", "".join(cells(nb)[0]["source"]), re.M)[1]
+        assert f"| [{nb.stem}](nbs/analysis/{nb.name}) | {title} |" in text
 
 def test_settings_keep_tags():
     c = configparser.ConfigParser(interpolation=None)

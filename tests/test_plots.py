@@ -1,5 +1,5 @@
 "Figures: drawn again from their CSV they are the same to the byte, and they show what the table says."
-import functools, json, re, tempfile
+import functools, importlib, json, re, tempfile
 from pathlib import Path
 import matplotlib
 matplotlib.use("Agg")
@@ -11,7 +11,8 @@ from chromexpress.evaluate import read_table
 from chromexpress.findings import TABLES, example_findings, write_findings
 from chromexpress.panels import figure, looks, ranking_title, verdict
 from chromexpress.perturb import SUMMARY
-import chromexpress.perturb_plots, chromexpress.transfer_plots
+import chromexpress.attribution_plots, chromexpress.perturb_plots, chromexpress.transfer_plots
+from chromexpress.attribution import example_attribution, read_attribution
 from chromexpress.plots import (PANELS, draw, genes_label, mark_colors, marks_label, model_names, pooled, redraw,
                                 save_figure, study_marks)
 from chromexpress.qtl import KEYS, RESULT
@@ -21,6 +22,9 @@ from chromexpress.quality import SHARES
 from chromexpress.quality_plots import quality_tables
 from chromexpress.combinations import adds, combine, example_combinations
 import chromexpress.science_plots                                                    # registers its panels
+
+# whatever else is tested beside it, every panel is registered
+for file in sorted(Path(chromexpress.__file__).parent.glob("*_plots.py")): importlib.import_module(f"chromexpress.{file.stem}")
 
 roadmap = "H3K4me1+H3K4me3+H3K9me3+H3K27me3+H3K36me3+H3K27ac+H3K9ac"
 analysis = Path(__file__).parents[1]/"nbs"/"analysis"
@@ -72,8 +76,12 @@ def science_frames(): # panel → its table
     return {"receptive-field": marks[marks.cell == "E003"], "activity-expression": genes, "activity-groups": marks, "activity-models": marks,
             "combination-matrix": one, "combination-gains": one, "combination-cells": answer}
 
+def attributed(folder): # panel → its table
+    folder = example_attribution(folder, 120)
+    return {f"attribution-{p}": read_attribution(folder/f"attribution{n}") for p, n in (("position", ".csv"), ("agreement", "_agreement.csv"), ("effect", "_pairs.csv.gz"))}
+
 @pytest.fixture(scope="module")
-def frames(out):
+def frames(out, tmp_path_factory):
     scores, history = pooled(read_table(out/"metrics.csv")), read_table(out/"history.csv")
     at = [-2950, -50, 2950]
     groups = ["all genes", "lowest quarter", "highest quarter"]
@@ -97,7 +105,7 @@ def frames(out):
     def of(name, **where): return t[name][np.logical_and.reduce([t[name][k] == v for k, v in where.items()])]
     return qc | science_frames() | {"gene-contacts": contacts_of("MYC"),
         "qtl-deciles": enriched().query("scorer == 'model'"), "qtl-scorers": enriched(),
-        "dose-response": perturbed(), "effect-position": perturbed(), **transferred(),
+        "dose-response": perturbed(), "effect-position": perturbed(), **transferred(), **attributed(tmp_path_factory.mktemp("attributed")),
         "heatmap": scores[scores.model == "ridge"].merge(ties, how="left"), "ranking": of("ranking", cell="E003"),
             "groups": of("groups", model="ridge"), "models": of("models", marks=roadmap),
             "gain": of("gains", cell="E003"),
@@ -114,18 +122,24 @@ def closed():
 
 def words(fig): return [t.get_text() for t in fig.findobj(matplotlib.text.Text) if t.get_text()]
 
-@pytest.mark.parametrize("name", list(PANELS))
-def test_redrawn_from_csv_to_the_byte(frames, tmp_path, name):
-    svg = save_figure(draw(name, frames[name]), frames[name], tmp_path/f"E003-{name}")
-    first = svg.read_text()
-    with plt.rc_context({"font.size": 20, "svg.hashsalt": None}):        # the reader's own settings do not show
-        again = save_figure(redraw(tmp_path/f"E003-{name}.csv"), frames[name], tmp_path/f"again-{name}")
-    assert again.read_text() == first
-    assert sorted(p.name for p in tmp_path.glob("E003*")) == [f"E003-{name}.{s}" for s in ("csv", "png", "svg")]
+@pytest.fixture(scope="module")
+def saved(frames, tmp_path_factory): # a panel's name → its SVG file, drawn once, with CSV and PNG beside it
+    folder = tmp_path_factory.mktemp("saved")
+    @functools.cache
+    def save(name): return save_figure(draw(name, frames[name]), frames[name], folder/name/f"E003-{name}")
+    return save
 
 @pytest.mark.parametrize("name", list(PANELS))
-def test_svg_is_plain(frames, tmp_path, name):
-    text = save_figure(draw(name, frames[name]), frames[name], tmp_path/f"x-{name}").read_text()
+def test_redrawn_from_csv_to_the_byte(frames, saved, tmp_path, name):
+    first = saved(name)
+    with plt.rc_context({"font.size": 20, "svg.hashsalt": None}):        # the reader's own settings do not show
+        again = save_figure(redraw(first.with_suffix(".csv")), frames[name], tmp_path/f"again-{name}")
+    assert again.read_bytes() == first.read_bytes()
+    assert sorted(p.name for p in first.parent.iterdir()) == [f"E003-{name}.{s}" for s in ("csv", "png", "svg")]
+
+@pytest.mark.parametrize("name", list(PANELS))
+def test_svg_is_plain(saved, name):
+    text = saved(name).read_text()
     assert "<text" in text and "dc:date" not in text and "Matplotlib v" not in text
     assert not re.search(r'(href|src)="http', text) and not re.search(r"=\"[^\"]*\d\.\d{4}", text)
 
@@ -389,3 +403,19 @@ def test_perturbations_are_drawn_as_the_table_says():
     with pytest.raises(InputError, match="group of genes a panel, not 2"): draw("dose-response", two)
     unseen = perturbed().query("distance == 12_000")
     with pytest.raises(InputError, match="the model sees none of these places"): draw("effect-position", unseen)
+
+def test_attributions_are_drawn_as_the_table_says(tmp_path):
+    tables = attributed(tmp_path)
+    t = tables["attribution-position"]
+    ax = draw("attribution-position", t).axes[0]
+    top = t[(t["class"] == "highest third") & (t.mark == "H3K4me3")]
+    assert ax.get_title(loc="left") == "Most comes from H3K4me3 at the TSS (highest third of genes)"
+    line = next(l for l in ax.lines if str(l.get_label()).startswith("highest third"))
+    np.testing.assert_allclose(line.get_ydata(), top["mean"])
+    assert line.get_label() == f"highest third (n = {top.n.iloc[0]})"
+    assert "E003, promoter_cnn, integrated gradients against no signal" in words(ax.figure)
+    with pytest.raises(InputError, match="one study, model, config, cell"): draw("attribution-position", pd.concat([t, t.assign(baseline="mean")]))
+    ax = draw("attribution-effect", tables["attribution-effect"]).axes[0]
+    assert sum(len(l.get_xdata()) for l in ax.lines[1:]) == 600 and "600 tiles of n = 100 genes" in " ".join(words(ax.figure))
+    r = tables["attribution-agreement"].set_index("mark").spearman
+    assert draw("attribution-agreement", tables["attribution-agreement"]).axes[0].get_title(loc="left") == f"Attribution and perturbation: r = {r['all marks']:.2f}"

@@ -282,7 +282,7 @@ def test_the_command(study, capsys):
     assert (out/"notebooks"/"cellA-65_qtl.ipynb").exists()
 
 @pytest.mark.parametrize("args,message", [
-    ([], "--eqtl: missing"), (["--eqtl", "absent.tsv"], "absent.tsv: no such table"), (["--eqtl", "E", "--assembly", "hg38"], "on hg19, not on hg38"),
+    ([], "--eqtl: missing"), (["--eqtl", "absent.tsv"], "[qtl] eqtls: no file"), (["--eqtl", "E", "--assembly", "hg38"], "on hg19, not on hg38"),
     (["--eqtl", "E", "--nulls", "gene"], "no such null; did you mean 'genes'"), (["--eqtl", "E", "--places", "bed"], "`chromexpress perturb` writes them"),
     (["--eqtl", "E", "--draws", "-1"], "needs 1 or more")])
 def test_what_is_wrong_is_said_in_a_line(study, capsys, args, message):

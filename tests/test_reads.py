@@ -315,7 +315,7 @@ def test_the_index_of_another_file(tmp_path):
     with pytest.raises(InputError, match="2 records of chr1, but 3 by its index"): steps(bam)
 
 @pytest.mark.parametrize("content,message", [
-    (b"", "not a BAM"), (b"chr1\t1\t2\n", "not a BAM"), (gzip.compress(b"chr1\t1\t2\n"), "not a BAM|truncated")])
+    (b"", "not a BAM"), (b"chr1\t1\t2\n", "not a BAM"), (gzip.compress(b"chr1\t1\t2\n"), "not a BAM|truncated")], ids=["empty", "text", "packed"])
 def test_what_is_no_bam(content, message, tmp_path):
     (tmp_path/"x.bam").write_bytes(content)
     with pytest.raises(InputError, match=message): steps(tmp_path/"x.bam")
