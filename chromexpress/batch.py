@@ -377,12 +377,14 @@ def quality_notebook(
     return [Unit("notebook:62_quality", "notebook", folder, made, ("../62_quality.ipynb",), ("quality",),
                  (path, given, "quality"))] if state(unit) == "current" else []
 
-# %% ../nbs/50_batch.ipynb #30c248d0
+# %% ../nbs/50_batch.ipynb #a5a64b12
 def _notebook_unit(study, runs, name, cell, given):
     "The unit of one notebook: of one cell, or of all (None)."
     path, stem = notebook_path(name), name if cell is None else f"{cell}-{name}"
     of = [(u.id, u.identity) for u in runs if cell is None or u.work.run.cell == cell]
     made = dict(runs=of, notebook=file_digest(path), groups=study.groups, code=code_version(*FOLLOW_UP))
+    view = study.out/"contacts"/str(cell)/"view.csv"
+    if view.is_file(): made |= dict(contacts=file_digest(view), drawn=code_version("chromexpress.contact_plots"))
     given = dict(out=str(study.out), figures=str(study.out/"figures")) | given
     return Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, made, (f"../{stem}.ipynb",), ("tables",),
                 (path, given, cell or "overview"))

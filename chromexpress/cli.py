@@ -178,13 +178,14 @@ def _list_unmatched(study):
     if len(table): write_csv(file, table)
     else: file.unlink(missing_ok=True)
 
-# %% ../nbs/51_cli.ipynb #2626e1c6
+# %% ../nbs/51_cli.ipynb #fbf1fb5e
 @command
 def prepare(study:str, # the study file
             jobs:int=0): # processes; 0: one for each core
     "Bin all tracks of a study, check their quality, and choose partners; what is done already is left alone."
     from chromexpress.batch import draw_quality, run_units
     from chromexpress.contacts import keep_partners
+    from chromexpress.gene_views import draw_contacts
     from chromexpress.units import state
     s, _, units = _plan(study)
     for of in s.contacts.values():
@@ -197,6 +198,7 @@ def prepare(study:str, # the study file
     _list_unmatched(s)
     _check(s, units)
     draw_quality(s, units)
+    draw_contacts(s, units)
     _say_quality(s)
 
 # %% ../nbs/51_cli.ipynb #6a8ec1da
@@ -412,10 +414,12 @@ def _follow_up(study, units, figures=True):
     print(study.out/"metrics.csv")
     if figures: _draw(study, units); _say_quality(study)
 
-# %% ../nbs/51_cli.ipynb #6f9a862f
+# %% ../nbs/51_cli.ipynb #04407161
 def _draw(study, units):
     "Draw all that is there, and write the report."
     from chromexpress.batch import draw_notebooks, notebook_units, write_report
+    from chromexpress.gene_views import draw_contacts
+    draw_contacts(study, units)
     notebooks = notebook_units(study, units)
     draw_notebooks(notebooks)
     print(write_report(study, notebooks))

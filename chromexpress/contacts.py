@@ -688,7 +688,10 @@ def _from_table(f, genes, sizes, limits):
     if f.format in PAIR_KINDS:
         return partners_of_pairs(read_pairs(f.path, sizes, f.format, f.columns, f.base), genes, f.around, **limits)
     e = read_edges(f.path, sizes, genes) if f.format == "edges" else meta_edges(read_meta(f.path), f.path)
-    e = e[e.gene_id.isin(set(genes.gene_id))].reset_index(drop=True)
+    known = e.gene_id.isin(set(genes.gene_id))
+    if lost := some(e.gene_id[~known].unique()):
+        log.info("%s: %d genes are not in the gene table (%s); their partners are not read.", f.path, e.gene_id[~known].nunique(), lost)
+    e = e[known].reset_index(drop=True)
     e["distance"] = _nearest_tss(e, genes[["gene_id", "chrom", "tss"]])
     return best_partners(e.assign(order=np.arange(len(e))) if f.format == "meta" else e, genes, **limits)
 

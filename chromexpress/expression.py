@@ -111,6 +111,7 @@ FORMATS = dict( # name → Format; "table" is any other table with a header
     table=Format("", "gene_id", "RPKM"))
 UNITS = dict(expected_count="counts", NumReads="counts", FPKM="FPKM", TPM="TPM") # of columns of RSEM and salmon
 
+# %% ../nbs/04_expression.ipynb #4b91beae
 def _head(path, n=3): # the first lines of a file; fewer where it cannot be read, which `read_table` will say
     lines = []
     try:
@@ -148,6 +149,7 @@ def _gct(path): # (names of the id and the samples' columns, rows, lines of meta
                                                            f"{' or '.join(map(str, sorted(about)))} of them no samples. Was it cut?")
     return rows, of_samples
 
+# %% ../nbs/04_expression.ipynb #fd0df06f
 def read_matrix(
     path, # an expression table in any of `FORMATS`
     format:str, # its name
@@ -226,6 +228,7 @@ def _lengths(t, ids, format, lengths, strip, file): # (rows,) bp
     if strip: known.index = bare_ids(pd.Series(known.index), lengths)
     return ids.map(known).to_numpy(dtype=float, na_value=np.nan)
 
+# %% ../nbs/04_expression.ipynb #ec771e8a
 def _read_columns(file, columns, genes, linear, id, format, tpm, lengths, strip, duplicates): # {column: (genes,) values}
     format = detect_format(file) if format == "auto" else format
     id, problems = id or id_column(file, format), Problems(str(file))

@@ -394,6 +394,7 @@ def _rows(f, path, kinds, builds): # a tuple for each line of the kinds that are
             about = (intern(gene[1]), *[""]*5) if gene else _about(kind, source, _attributes(about))
             yield i, kind, intern(chrom), int(start) - 1, int(end), strand, *about
 
+# %% ../nbs/01_genome.ipynb #12150bd7
 def read_annotation(
     path, # GTF or GFF3, or .gz of one
     sizes:dict[str,int], # chromosome → length in bp
@@ -435,6 +436,7 @@ def _on_assembly(t, sizes, path): # the rows on chromosomes of the assembly, und
                  some(sorted(set(lost.chrom))))
     return t[t.chrom.isin(list(ours))]
 
+# %% ../nbs/01_genome.ipynb #d6ddacc0
 def _of_biotypes(t, biotypes, path): # the genes of the biotypes that are asked for
     if "all" in biotypes: return t
     if not (t.biotype != "").any(): raise InputError(f'{path}: it has no biotypes of genes; set biotypes to "all".')
@@ -537,13 +539,22 @@ def exon_lengths(
     path, # GTF or GFF3, or .gz of one
     sizes:dict[str,int], # chromosome → length in bp
 ) -> pd.Series: # gene_id → bp that at least one of its exons covers; of all genes, whatever their biotype and chromosome
-    "The length of each gene. Raises: InputError if the annotation has no exons."
+    "The length of each gene. Raises: InputError if the annotation has no exons, or none tells its gene."
     t = read_annotation(path, sizes, ("transcript", "exon"))
     parents = t[t.kind == "transcript"].drop_duplicates("transcript_id").set_index("transcript_id").gene_id
     t = t.loc[t.kind == "exon", ["gene_id", "transcript_id", "chrom", "start", "end"]]
     if not len(t): raise InputError(f"{path}: it has no line of an exon, so the lengths of its genes are not known.")
-    t["gene_id"] = t.gene_id.where(t.gene_id != "", t.transcript_id.map(parents))
-    t = t.dropna(subset="gene_id").sort_values(["gene_id", "chrom", "start"], kind="stable")
+    t["gene_id"] = t.gene_id.where(t.gene_id != "", t.transcript_id.map(parents)).replace("", np.nan)
+    return _covered(_of_genes(t, path).sort_values(["gene_id", "chrom", "start"], kind="stable"))
+
+def _of_genes(exons, path): # those whose gene is known
+    if (lost := exons.gene_id.isna()).all():
+        raise InputError(f"{path}: none of its {len(exons)} exons tells its gene, or a transcript that the file has; lengths are not known.")
+    if lost.any(): log.warning("%s: %d of %d exons tell neither their gene nor a transcript that the file has (%s): left out of the lengths.",
+                               path, lost.sum(), len(exons), first_few(exons.transcript_id[lost]))
+    return exons[~lost]
+
+def _covered(t): # bp of each gene under its exons, which are sorted by gene, chromosome and start
     reach = t.groupby(["gene_id", "chrom"], sort=False).end.cummax().groupby([t.gene_id, t.chrom], sort=False).shift(fill_value=0)
     return (t.end - np.maximum(t.start, reach)).clip(lower=0).groupby(t.gene_id).sum().rename("length")
 

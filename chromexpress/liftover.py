@@ -108,7 +108,9 @@ def read_chain(
     t = pd.DataFrame([(n, names.get(h["chrom"]), a, a + size, to_names.get(h["to_chrom"], f"{h['to_chrom']}*"),
                        turned(h, b, size), h["strand"]) for n, h, a, b, size in rows],
                      columns=["chain", "chrom", "start", "end", "to_chrom", "to_start", "strand"])
-    t = t.dropna(subset="chrom").sort_values(["chrom", "start", "end"], kind="stable", ignore_index=True)
+    if (lost := t.chrom.isna()).any():
+        log.info("%s: %d of %d blocks are of chromosomes that %s does not have: not read.", path, lost.sum(), len(t), source)
+    t = t[~lost].sort_values(["chrom", "start", "end"], kind="stable", ignore_index=True)
     return Chain(str(path), source, target, sizes, target_sizes, t)
 
 # %% ../nbs/29_liftover.ipynb #eabdbec9

@@ -467,7 +467,9 @@ def study_eqtls(
             t, lost = lifted(t, chain, study.assembly, study.sizes, f)
             gone.append(lost)
         parts.append(on_assembly(t, study.assembly, study.sizes, f))
-    once = pd.concat(parts).drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
+    every = pd.concat(parts)
+    once = every.drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
+    if n := len(every) - len(once): log.info("%s: %s eQTLs are in several of these files; they count once.", some(files), f"{n:,}")
     return once, pd.concat([g for g in gone if len(g)] or gone)
 
 # %% ../nbs/33_qtl.ipynb #c02bfd30

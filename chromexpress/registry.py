@@ -6,7 +6,7 @@
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'check_tracks',
            'check_needs', 'check_inputs', 'load_study']
 
-# %% ../nbs/19_registry.ipynb #4528f084
+# %% ../nbs/19_registry.ipynb #ed9e5873
 import importlib, importlib.util, json, sys
 from itertools import combinations
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +22,7 @@ from .profile_cnn import profile_cnn
 from .promoter_cnn import promoter_cnn
 from .reads import open_bam
 from .signal import BigWig, open_source, source_kind
-from .study import Study, parse_study
+from .study import Study, figure_genes, parse_study
 from .tracks import table_lacks
 
 # %% ../nbs/19_registry.ipynb #da712bf5
@@ -204,7 +204,7 @@ def check_inputs(
     with problems.gather():
         if all(there(f) for f in expression_files(study.expression_table)): study.expression
 
-# %% ../nbs/19_registry.ipynb #34cc0bd8
+# %% ../nbs/19_registry.ipynb #19a9746a
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -218,6 +218,8 @@ def load_study(
         for m in models.values():
             for lack in m.model.lacks(study, m.options): problems.add(f"[models.{m.name}]: {lack}")
     check_needs(study, models, problems)
+    if "genes" in study.__dict__:
+        with problems.gather(): figure_genes(study)
     if models and "expression" in study.__dict__ and not problems.found:
         with problems.gather(): study.folds
         for m in models.values() if "folds" in study.__dict__ else ():

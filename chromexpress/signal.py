@@ -502,7 +502,8 @@ def bin_signal(
                 if skip: covered[first:last] = n
             bar.update(len(rows))
     _check_finite(values, offsets, source, regions)
-    if len(set(n_bins.tolist())) == 1: values, covered = (v if v is None else v.reshape(len(regions), -1) for v in (values, covered))
+    if len(set(n_bins.tolist())) == 1:
+        values, covered = (v if v is None else v.reshape(len(regions), -1) for v in (values, covered))
     return Binned(values, outside, offsets, covered)
 
 # %% ../nbs/02_signal.ipynb #d0c0dfd5

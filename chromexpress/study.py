@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'READ_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'CONTACT_KEYS', 'QTL_KEYS',
-           'PERTURB_KEYS', 'ATTRIBUTION_METHODS', 'ATTRIBUTION_BASELINES', 'ATTRIBUTION_KEYS', 'Key', 'read_keys',
-           'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study', 'read_qtl', 'read_perturb',
-           'wanted_attribution']
+           'PERTURB_KEYS', 'ATTRIBUTION_METHODS', 'ATTRIBUTION_BASELINES', 'ATTRIBUTION_KEYS', 'FIGURE_KEYS', 'Key',
+           'read_keys', 'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study', 'read_qtl',
+           'read_perturb', 'wanted_attribution', 'figure_genes']
 
 # %% ../nbs/07_study.ipynb #05d4ba39
 import json, sys, tomllib
@@ -731,3 +731,23 @@ def wanted_attribution(
     if type(t["genes"]) is int and t["genes"] < 0: problems.add(f"[attribution] genes = {t['genes']}: needs 0 (all) or more.")
     problems.check()
     return t | lists
+
+# %% ../nbs/07_study.ipynb #63fd4527
+FIGURE_KEYS = [
+    Key("figures", "genes", (list,), (), '["EP300"]', "drawn with their contacts; by default the gene with most partners"),
+]
+_TABLES += ("figures",)
+_OWN_NAMES["grid"] += "\n# [figures]\n" + "".join(f"# {k.name} = {k.example}".ljust(34) + f" # {k.help}\n" for k in FIGURE_KEYS)
+
+def figure_genes(
+    study:Study, # whose genes can be read
+) -> tuple: # gene_ids; empty if the study names none
+    "The genes that a study wants to see with their contacts. Raises: InputError for a gene that it does not have."
+    problems = Problems()
+    genes = read_keys(_read_toml(study.path).get("figures", {}), FIGURE_KEYS, "[figures]", problems)["genes"] or ()
+    if genes and not study.contacts: problems.add("[figures] genes: no cell has [contacts.<cell>], so none can be drawn.")
+    known = study.genes.gene_id.tolist()
+    for g in genes:
+        if g not in known: problems.add(f"[figures] genes: {g!r} is no gene of the study{suggest(g, known)}")
+    problems.check()
+    return tuple(genes)

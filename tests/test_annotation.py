@@ -185,6 +185,15 @@ def test_exon_lengths(tmp_path):
     assert exon_lengths(path, SIZES).to_dict() == {"A": 300, "B": 1}
     with pytest.raises(InputError, match="no line of an exon"): exon_lengths(write(tmp_path, PLAIN), SIZES)
 
+def test_exons_without_a_gene_are_counted(tmp_path, caplog, hear):
+    row = lambda kind, s, e, about: f"1\tx\t{kind}\t{s}\t{e}\t.\t+\t.\t{about}\n"
+    known = row("mRNA", 101, 300, "ID=rna1;Parent=gene-A") + row("exon", 101, 200, "Parent=rna1")
+    path = write(tmp_path, known + row("exon", 401, 420, "Parent=rna9"), "x.gff3")
+    assert exon_lengths(path, SIZES).to_dict() == {"A": 100}
+    assert "1 of 2 exons tell neither their gene nor a transcript that the file has ('rna9' (line 3)): left out" in caplog.text
+    with pytest.raises(InputError, match="none of its 1 exons tells its gene"):
+        exon_lengths(write(tmp_path, row("exon", 401, 420, "Parent=rna9"), "y.gff3"), SIZES)
+
 # gene tables have the same options
 
 def test_options_of_tables(tmp_path, caplog):

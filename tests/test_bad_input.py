@@ -1,5 +1,5 @@
 "Files that are broken, of another genome, or written elsewhere: each is refused in one line that says what to do, or read as it should be."
-import gzip, re
+import errno, gzip, os, re
 from pathlib import Path
 import cooler, numpy as np, pandas as pd, pysam, pytest
 import chromexpress.reads                                                 # which opens BAM, tagAlign and BED
@@ -180,12 +180,67 @@ def hidden(text): return lambda folder: put(folder/"list.bed", text)
 TOP, TRACK = 'assembly = "hg19"\n', '"cellA-H3K27ac.bedGraph"'
 def negative(folder): put(folder/"minus.bedGraph", "chr1\t1000000\t1000900\t-3\n")
 
+def two_names(folder): put(folder/"x.bedGraph", "1\t1000000\t1000900\t3\nchr1\t1001000\t1001900\t3\n")
+def swapped(name, old, new): # one file of the study changed
+    def change(folder):
+        text = (folder/name).read_text()
+        assert old in text
+        (folder/name).write_text(text.replace(old, new, 1))
+    return change
+def bam(sizes, keep=None): # a file of reads, whole or its first bytes
+    def change(folder):
+        path = Path(write_bam(folder/"x.bam", [("chr1", s, 0, 60, "20M") for s in range(1_000_000, 1_000_900, 10)], sizes, index=False))
+        path.write_bytes(path.read_bytes()[:keep])
+    return change
+def early(folder):
+    whole = gzip.compress((folder/"cellA-H3K27ac.bedGraph").read_bytes(), mtime=0)
+    (folder/"x.bedGraph.gz").write_bytes(whole[:len(whole)//2])
+def only_exons(folder): put(folder/"x.gtf", TEXT["x.gtf"].replace("\tgene\t", "\tCDS\t"))
+
+def map_of_chr1(weights, gap=True): # 25 bins of 10 Mb: each pair is seen as often as the product of its bins' biases says
+    def change(folder):
+        bias = 1 + np.arange(25)/10
+        if not gap: bias[13] = 0                                           # 130 to 140 Mb lie in a gap of hg19
+        bins = pd.DataFrame(dict(chrom="chr1", start=10_000_000*np.arange(25)))
+        bins["end"] = np.minimum(bins.start + 10_000_000, HG19["chr1"])
+        with np.errstate(divide="ignore"): w = dict(none=None, multiply=1/bias, divide=bias, flat=np.ones(25))[weights]
+        if w is not None: bins["weight"] = np.where(bias > 0, w, np.nan)
+        i, j = np.triu_indices(25)
+        pixels = pd.DataFrame(dict(bin1_id=i, bin2_id=j, count=np.round(10_000*bias[i]*bias[j]).astype(int)))
+        cooler.create_cooler(str(folder/"x.cool"), bins, pixels[pixels["count"] > 0])
+    return change
+def zoomed(folder):
+    map_of_chr1("multiply", False)(folder)
+    cooler.zoomify_cooler(str(folder/"x.cool"), str(folder/"x.mcool"), [10_000_000, 20_000_000], 1000)
+def contacts(file, resolution=10_000_000): return f'[contacts.cellA]\npath = "{file}"\nresolution = {resolution}\nvalues = "balanced"\n[grid]\n'
+def far_edges(folder): put(folder/"edges.tsv", "gene_id\tchrom\tstart\tend\tscore\ng000\tchr77\t100\t200\t3\n")
+GRID, TABLE = "[grid]\n", 'table = "genes.tsv"\ntss_base = 1\n'
+
 COMMANDS = { # what is wrong → what is written into the study, what is done to its files, the command, its line
     "results that are a file": ("", "", file_in_place_of_results, "prepare", r"results: cannot make this folder \(.*\); choose a folder you may write to"),
     "empty blacklist": (TOP, TOP + 'blacklist = "list.bed"\n', hidden(""), "units", r"list\.bed: no intervals in it"),
     "blacklist of another genome": (TOP, TOP + 'blacklist = "list.bed"\n', hidden("chr1\t249250000\t249250700\n"), "units",
         r"list\.bed: in hg19 chr1 ends at 249250621, and something in the file at 249250700"),
     "blacklist that is missing": (TOP, TOP + 'blacklist = "list.bed"\n', lambda f: None, "units", r"blacklist: no file .*list\.bed"),
+    "BAM that is cut": (TRACK, '"x.bam"', bam(HG19, -30), "prepare", r"x\.bam: the file is truncated .*; copy or download it again"),
+    "BAM of another genome": (TRACK, '"x.bam"', bam(HG38), "prepare",
+        r"x\.bam: chr1 is 248956422 bp long in its header, 249250621 bp in hg19, .*; the file looks like hg38"),
+    "gz that ends early": (TRACK, '"x.bedGraph.gz"', early, "prepare", r"x\.bedGraph\.gz: the gzip stream ends early or is damaged"),
+    "two names of one chromosome": (TRACK, '"x.bedGraph"', two_names, "prepare", r"x\.bedGraph: one chromosome goes by two names: 1 and chr1; choose one"),
+    "two names among genes": ("", "", swapped("genes.tsv", "\tchr1\t", "\t1\t"), "units", r"genes\.tsv: one chromosome goes by two names: 1 and chr1"),
+    "expression twice": ("", "", swapped("rpkm.tsv", "\ng005\t", "\ng004\t"), "units", r"rpkm\.tsv: genes with more than one row: 'g004' \(line 6\)"),
+    "GTF without genes": (TABLE, 'table = "x.gtf"\n', only_exons, "units", r"x\.gtf: it has no line of a gene or transcript; a GTF or GFF3 with genes is needed"),
+    "map without weights": (GRID, contacts("x.cool"), map_of_chr1("none", False), "prepare",
+        r"x\.cool at 10000000 bp: balanced contacts need weights, and it has no column 'weight' .*; run `cooler balance`"),
+    "weights that do not balance": (GRID, contacts("x.cool"), map_of_chr1("flat", False), "prepare",
+        r"x\.cool at 10000000 bp: its balanced row sums vary .* Run `cooler balance`"),
+    "weights that divide": (GRID, contacts("x.cool"), map_of_chr1("divide", False), "prepare",
+        r"x\.cool .*'weight' divide, they are of Juicer's kind, .*; give divide = true"),
+    "contacts in a gap": (GRID, contacts("x.cool"), map_of_chr1("multiply"), "prepare",
+        r"x\.cool .*in 1 bins in gaps of hg19, the first at chr1:130000000-140000000; nothing can be there\. The counts "),
+    "resolution that is not there": (GRID, contacts("x.mcool", 5000), zoomed, "units", r"x\.mcool: no resolution of 5000 bp in it; it has 10000000, 20000000"),
+    "partners on an unknown chromosome": (GRID, '[contacts.cellA]\npath = "edges.tsv"\nkind = "edges"\n' + GRID, far_edges, "prepare",
+        r"edges\.tsv: chromosomes that the assembly does not have: 'chr77' \(line 2\); drop these rows"),
     "negative depth": (TRACK, '"minus.bedGraph"', negative, "prepare", r"minus\.bedGraph: bins from -3 to 0, but the scale of cellA H3K27ac is 'linear'"),
 }
 
@@ -196,3 +251,17 @@ def test_on_the_command_line(what, tmp_path, capsys):
     out, err = capsys.readouterr()
     last = err.strip().splitlines()[-1]
     assert re.search(message, last) and out == "" and "Traceback" not in err, err
+
+def test_a_map_whose_weights_balance_is_taken(tmp_path):
+    path = study_with(tmp_path/"s", GRID, contacts("x.cool").replace("[grid]", "divide = true\nlongest = 10_000_000\nfarthest = 60_000_000\n[grid]"), map_of_chr1("divide", False))
+    assert cli("prepare", path, "--jobs", "1") == 0
+    edges = pd.read_csv(path.parent/"results"/"contacts"/"cellA.csv")
+    assert edges.gene_id.nunique() == 10 and set(edges.chrom) == {"chr1"} and np.allclose(edges.score, 10_000, rtol=1e-3)
+
+def test_a_folder_that_cannot_be_written_to(tmp_path, capsys, monkeypatch):
+    path = study_with(tmp_path/"s")
+    def refuse(a, b): raise OSError(errno.EROFS, "Read-only file system", str(b))
+    monkeypatch.setattr(os, "replace", refuse)
+    assert cli("prepare", path, "--jobs", "1") == 2
+    err = capsys.readouterr().err
+    assert re.search(r"cannot write here \(Read-only file system\); choose a folder", err.strip().splitlines()[-1]) and "Traceback" not in err

@@ -6,6 +6,7 @@ from toy import finish, quiet_log, units_of
 from chromexpress.batch import run_units
 from chromexpress.contacts import keep_partners
 from chromexpress.crossval import load_fitted
+from chromexpress.gene_views import draw_contacts
 from chromexpress.partners import no_partners
 from chromexpress.registry import load_study
 
@@ -88,3 +89,13 @@ def test_chr22_is_prepared_without_models(data, tmp_path):
     assert kept.gene_id.nunique() > 400 and kept.groupby("gene_id").size().max() == 8 and set(kept.chrom) == {"chr22"}
     far = abs(kept.start + 2_500 - kept.gene_id.map(study.genes.set_index("gene_id").tss))
     assert 20_000 <= far.min() + 2_500 and far.max() <= 1_002_500 and (kept.score > 0).all()
+    # the gene that has most of them is drawn, or those that the study names
+    view = pd.read_csv(draw_contacts(study, units)[0])
+    most = kept.groupby("gene_id").score.agg(["size", "sum"]).query("size == 8")["sum"].idxmax()
+    assert view.gene.unique().tolist() == [most] and (view.part == "partner").sum() == 8 and "H3K4me3" in set(view.name)
+    assert view[view.part == "partner"].value.tolist() == pytest.approx(kept[kept.gene_id == most].score.tolist())
+    path.write_text(path.read_text() + '\n[figures]\ngenes = ["EP300", "MYH9"]\n')
+    draw_contacts(load_study(path)[0], units)
+    figures = sorted(f.name for f in (tmp_path/"results"/"figures").glob("*.svg"))
+    assert {"K562-gene-contacts-EP300.svg", "K562-gene-contacts-MYH9.svg"} < set(figures)
+    assert "EP300 →" in (tmp_path/"results"/"figures"/"K562-gene-contacts-EP300.svg").read_text()

@@ -9,7 +9,7 @@ from chromexpress.tracks import (INTEGRAL, SCALES, WIDE, Need, Track, apply_edit
                                  read_windows,
                                  regions_of, serves, store_paths)
 from test_signal import write_bigwig
-from toy import files, killed_at_rename, times
+from toy import files, finish, killed_at_rename, times, write_study
 pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 10_000, "chr2": 3000}
@@ -38,6 +38,18 @@ def binned(track, needs, folder, genes=GENES, sizes=SIZES, **made):
 def direct(track, need, genes=GENES, sizes=SIZES): # the same straight from the source
     return bin_signal(open_source(track.path, sizes, list(sizes)), tss_windows(genes, need.window), need.bin, sizes,
                       track.uncovered).values
+
+# a megabase, and bins of 25 bp
+
+def test_a_megabase_and_bins_of_25_and_100_bp(tmp_path):
+    sizes = {"chr1": 3_000_000}
+    genes = pd.DataFrame(dict(gene_id=["p", "m"], chrom="chr1", strand=["+", "-"], tss=[1_500_000, 1_500_000], start=1_500_000, end=1_500_001))
+    # 3 on 100 bases 400 kb after the TSS; 8 on 25 bases 4 kb after it
+    track = make_track(tmp_path, [("chr1", 1_900_000, 1_900_100, 3), ("chr1", 1_504_000, 1_504_025, 8)])
+    wide, fine = binned(track, [Need(1_000_000, 100), Need(10_000, 25)], tmp_path/"s", genes, sizes)
+    assert wide.shape == (2, 10_000) and fine.shape == (2, 400)
+    for x, at in ((wide, {9000: 3, 5040: 2}), (fine, {360: 8})):
+        assert all({int(i): float(r[i]) for i in np.flatnonzero(r)} == at for r in x)
 
 # literal windows
 
@@ -439,3 +451,19 @@ def test_real_fragments(e003, e003_genes, tmp_path):
         np.testing.assert_allclose(y[at[i]:at[i+1]], means, rtol=1e-6, atol=1e-6, err_msg=n)
     # partial last bins are among them
     assert any((r.end - r.start) % 100)
+
+# any assay
+
+TWELVE = ["H3K36me3", "H3K4me1", "H3K4me3", "H3K9me3", "H3K27me3", "H3K27ac", "DNase", "H3K9ac", "H3K4me2", "H2A.Z", "H3K79me2", "H4K20me1"]
+
+def test_the_twelve_assays_of_epi_to_express_go_through(tmp_path):
+    path = write_study(tmp_path, models='["ridge"]', tables="", folds='["1"]')
+    lines = "".join(f'"{a}" = "cellA-H3K4me3.bigWig"\n' for a in TWELVE)
+    text = path.read_text()
+    first, last = text.index('H3K4me3 = "cellA'), text.index("[tracks.cellB]")
+    path.write_text(text[:first] + lines + text[last:].replace('[tracks.cellB]\nH3K4me3 = "cellB-H3K4me3.bedGraph"\nH3K27ac = "cellB-H3K27ac.bedGraph"\n', "")
+                    .replace("[grid]", "[grid]\nmarks = [\"all\", \"H2A.Z\"]", 1).replace('\nmarks = ["all"]', "", 1))
+    path.write_text(path.read_text().replace('cellB = "cellB"\n', ""))
+    p = pd.read_csv(finish(path)/"predictions.csv")
+    assert set(p.marks) == {"+".join(TWELVE), "H2A.Z"} and p.y_pred.notna().all()
+    assert all((tmp_path/"results"/"tracks"/"cellA"/a).is_dir() for a in TWELVE)
