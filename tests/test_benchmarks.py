@@ -140,3 +140,22 @@ def test_qtl(tmp_path):
         assert f[f"{null}: equal to a join a draw"] == 1 and f[f"{null}, s"] > 0 and 0 <= f[f"{null}: scenarios and levels kept, of 12"] <= 12
         assert all(0 <= f[f"{null}, {s}: P(p ≤ {a})"] <= 1 for s in ("independent", "clustered", "decaying", "all") for a in ("0.01", "0.05", "0.1"))
     assert {"noise × 1: P(p ≤ .05)", "shuffled: P(p ≤ .05)"} <= set(f) and len(f["tables"]["false_alarms"]) == 4*4*3
+
+def test_effects(tmp_path):
+    f = quick("effects", tmp_path)
+    names = ["ridge", "activity", "nearness", "activity / distance"]
+    assert f["enhancers"] < f["enhancers and promoters"] and f["enhancers"] == f["enhancers with 2 kb on either side"]
+    assert [(r["elements"], r["scorer"]) for r in f["tables"]["effects"][:8]] == [(e, n) for e in ("enhancers", "enhancers and promoters") for n in names]
+    assert all(r["low"] <= r["rho"] <= r["high"] for r in f["tables"]["effects"])
+    assert f["enhancers, activity: ρ"] > .5 and f["enhancers and promoters, ridge: ahead of activity"] == pytest.approx(
+        f["enhancers and promoters, ridge: ρ"] - f["enhancers and promoters, activity: ρ"])
+
+def test_ranks_of_effects_by_hand():
+    spec = importlib.util.spec_from_file_location("effects", FOLDER/"effects.py")
+    sys.path.insert(0, str(FOLDER))
+    try: spec.loader.exec_module(m := importlib.util.module_from_spec(spec))
+    finally: sys.path.pop(0)
+    t = pd.DataFrame(dict(gene_id=list("abcd"), ridge=[1., 2, 3, 4], activity=[0., 0, 1, 1], effect=[10., 20, 40, 30]))
+    assert m.ranks(t.drop(columns="gene_id"), np.arange(4)) == pytest.approx([.8, 4/20**.5])
+    r = m.compared(t, 50).set_index("scorer")
+    assert r.rho.tolist() == pytest.approx([.8, .8944272]) and r.lead["ridge"] == pytest.approx(.8 - .8944272) and r.zero.tolist() == [0, .5]
