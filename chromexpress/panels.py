@@ -133,7 +133,7 @@ def ranking_title(
     if not always: return f"{cell}: no mark is best, or tied with the best, in all models"
     return f"{cell}: {listed(always)} {'is' if len(always) == 1 else 'are'} best or tied in all {len(top)} models"
 
-# %% ../nbs/41_panels.ipynb #de0b984e
+# %% ../nbs/41_panels.ipynb #32349adb
 @panel("ranking")
 def mark_ranking(
     frame:pd.DataFrame, # rows of the table `ranking`, of one cell; all_marks if known
@@ -152,9 +152,9 @@ def mark_ranking(
         if row["tied"]: ax.axhspan(y - .5, y + .5, color="#E6EDF4", lw=0, zorder=0)
         point(ax, y, row["pearson"], row["low"], row["high"], (palette[row["marks"]], "o"))
         r = "no r" if np.isnan(row["pearson"]) else number(row["pearson"]).replace("-", "−")
-        for at, text in ((1.02, r), (1.1, row["letters"])):
+        for at, text in ((1.02, r), (1.12, row["letters"])):
             ax.annotate(text, (at, y), xycoords=("axes fraction", "data"), va="center", annotation_clip=False)
-    for at, text in ((1.02, "r"), (1.1, "letters")):
+    for at, text in ((1.02, "r"), (1.12, "letters")):
         ax.annotate(text, (at, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555")
     frame_lines(ax, lines, [row["marks"] for *_, row in lines if row],
                 "Pearson r, predicted against observed (line: 95 % bootstrap interval by gene)\n"

