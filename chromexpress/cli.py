@@ -98,17 +98,18 @@ def liftover(table:str, # a .bed of regions, or a table of genes (gene_id, tss â
     lifted, lost = lift_file(table, out, read_chain(chain, from_, to, *sizes), None if base < 0 else base, tolerance)
     print(f"{out}: {lifted} lifted, {lost} lost" + f", see {out}.lost.csv" * (lost > 0))
 
-# %% ../nbs/51_cli.ipynb #216e7adf
+# %% ../nbs/51_cli.ipynb #89e280bc
 @command
 def simulate(out:str, # folder to write the study to
              genes:int=2000, # how many genes
              cells:int=3, # how many cells
              seed:int=0, # another seed is another study
+             contacts:str="sum", # what enhancers in contact give a gene: their sum, or their mean, where number and scores tell nothing
              eqtls:bool=False): # also lay eQTLs in its causal elements, and ask for perturbations and QTL enrichment
     "Simulate a study with a known answer, in the file formats of real data."
     from chromexpress.simulate import GRID, simulate
     from chromexpress.simulate_eqtls import EQTL_GRID, add_eqtls
-    study = simulate(out, genes=genes, cells=cells, seed=seed, grid=EQTL_GRID if eqtls else GRID)
+    study = simulate(out, genes=genes, cells=cells, seed=seed, contacts=contacts, grid=EQTL_GRID if eqtls else GRID)
     if eqtls: add_eqtls(study)
     print(study)
 
