@@ -28,7 +28,7 @@ def lay_out(data, out):
     if data.is_file():
         if not (out/"data").exists():
             with tempfile.TemporaryDirectory(dir=out) as tmp, tarfile.open(data) as t:
-                t.extractall(tmp, filter="data")
+                t.extractall(tmp, **dict(filter="data") if hasattr(tarfile, "data_filter") else {})    # from 3.11.4 on
                 Path(tmp).joinpath("unpacked").mkdir()
                 next(Path(tmp).rglob("genes.tsv")).parent.rename(out/"data")
         data = out/"data"

@@ -51,7 +51,7 @@ def _view_unit(study, units, cell, genes, partners):
     "The unit of a cell's view of its contacts."
     bins = {i: u.identity for i, u in units.items() if u.kind == "bin" and u.work.track.cell == cell}
     made = dict(genes=genes, partners=file_digest(partners), of=genes_digest(study), tracks=bins, code=code_version(*CONTACT_FIGURES))
-    names = [f"{cell}-gene-contacts-" + re.sub(r"[^\w.]+", "-", g) for g in genes]
+    names = [f"{cell}-" + re.sub(r"[^\w.]+", "-", g) + "-gene-contacts" for g in genes]
     files = ("view.csv", *(f"../../figures/{n}.svg" for n in names))
     return Unit(f"figures:contacts:{cell}", "figures", study.out/"contacts"/cell, made, files, (f"contacts:{cell}",), list(zip(genes, names)))
 

@@ -1,8 +1,9 @@
 "Chromoformer: the numbers of the authors' own program, and what must hold for any weights."
-import importlib.util, tarfile, zipfile
+import importlib.util, zipfile
 import numpy as np, pandas as pd, pytest, torch
 from chromexpress.chromoformer import Chromoformer, ChromoformerSizes, Pairwise, attend_bins, predict_variants, share
 from chromexpress.core import InputError
+from toy import unpack
 
 SMALL = dict(d_emb=32, d_head=32, embed_ff=32, pair_ff=64, reg_width=64, reg_ff=64)         # of the golden outputs
 TINY = ChromoformerSizes(tracks=2, bins=(1000, 500), span=4000, slots=3, d_emb=8, d_head=6, embed_ff=10, pair_ff=12, reg_layers=2,
@@ -19,7 +20,7 @@ def golden(data):
 @pytest.fixture(scope="module")
 def demo(data, golden, tmp_path_factory): # the genes of the golden outputs, and where their signal is
     folder = tmp_path_factory.mktemp("e003")
-    with tarfile.open(data/"e003_demo.tar.xz") as t: t.extractall(folder, filter="data")
+    unpack(data/"e003_demo.tar.xz", folder)
     meta = pd.read_csv(folder/"e003_demo"/"demo_meta.csv").set_index("gene_id").loc[golden[0]["gene_id"]]
     return meta, folder/"e003_demo"/"signals"
 

@@ -1,10 +1,10 @@
 "GM12878 and H1 on hg38, from peaks and CAGE to the metrics: each track is binned once for all of these tests."
-import json, shutil, tarfile
+import json, shutil
 from pathlib import Path
 import numpy as np, pandas as pd, pytest
 from chromexpress.quality import THIRDS
 from test_quality import look
-from toy import finish
+from toy import finish, unpack
 
 STUDY = Path(__file__).parent/"studies"/"encode_hg38.toml"
 MODELS = '[models.nested]\nfolds = ["1"]\nforests = 1\n'
@@ -12,7 +12,7 @@ MODELS = '[models.nested]\nfolds = ["1"]\nforests = 1\n'
 @pytest.fixture(scope="module")
 def encode(data, tmp_path_factory): # results of ridge on all seven tracks, and of one forest in fold 1
     folder = tmp_path_factory.mktemp("encode")
-    with tarfile.open(data/"encode_hg38.tar.xz") as t: t.extractall(folder, filter="data")
+    unpack(data/"encode_hg38.tar.xz", folder)
     study = Path(shutil.copy(STUDY, folder/"encode_hg38"))
     study.write_text(study.read_text() + MODELS)
     return finish(study, only=lambda u: u.kind == "bin" or u.work.run.model in ("ridge", "nested"))

@@ -12,7 +12,7 @@ from chromexpress.registry import load_study
 from chromexpress.tracks import Need, Track, fill
 from chromexpress.train import optimizer_of, predict_network, schedule_of
 from chromexpress.units import do_unit, plan_units, state, why_stale
-from toy import cli, quiet_log, write_study
+from toy import cli, quiet_log, unpack, write_study
 
 ASSAYS = ["H3K4me1", "H3K4me3", "H3K9me3", "H3K27me3", "H3K36me3", "H3K27ac", "H3K9ac"]
 SIZES = dict(chr1=10_000, chr2=10_000)
@@ -139,9 +139,8 @@ def golden(data):
 
 @pytest.fixture(scope="module")
 def e003(data, golden, tmp_path_factory): # the study, its units, binned; and the golden file
-    import tarfile
     top = tmp_path_factory.mktemp("e003")
-    with tarfile.open(data/"e003_demo.tar.xz") as f: f.extractall(top, filter="data")
+    unpack(data/"e003_demo.tar.xz", top)
     demo = top/"e003_demo"
     z, meta = np.load(golden/"chromoformer_regressor_small.npz"), pd.read_csv(demo/"demo_meta.csv").rename(columns=dict(start="tss", expression="E003"))
     meta = meta[meta.gene_id.isin(z["gene_id"]) | (meta.groupby("chrom").cumcount() < 1)]                # ten genes, and one of each chromosome

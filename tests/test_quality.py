@@ -281,7 +281,7 @@ def test_prepare_checks_and_says_so(clean, tmp_path, capsys):
     assert out.splitlines()[-1] == f"quality: 2 warnings, see {results/'qc_warnings.csv'}"
     assert err.count("WARNING quality: cell") == 2 and "quality: 14 tracks looked at" in err
     panels = {"tss-profiles", "track-correlation", "expression-fit", "empty-windows", "chromosome-signal"}
-    assert {p.stem for p in (results/"figures").glob("*.svg")} == {f"quality-{p}" for p in panels}
+    assert {p.stem for p in (results/"figures").glob("quality-*.svg")} == {f"quality-{p}" for p in panels}
     before = {p: p.stat().st_mtime_ns for p in results.rglob("*") if p.is_file()}
     assert cli("prepare", path, "--jobs", "1") == 0
     out, err = capsys.readouterr()

@@ -1,6 +1,6 @@
 """Real inputs, from the file to the metrics: K562 signal and reads on hg19, tables of K562 and H1, contacts. Those of
 encode_hg38 have a file of their own."""
-import json, shutil, tarfile
+import json, shutil
 from pathlib import Path
 import cooler, numpy as np, pandas as pd, pytest
 from scipy.stats import spearmanr
@@ -15,6 +15,7 @@ from chromexpress.plots import draw, save_figure
 from chromexpress.registry import load_study
 from chromexpress.signal import open_source
 from chromexpress.tracks import table_windows
+from toy import unpack
 
 STUDIES = Path(__file__).parent/"studies"
 
@@ -138,7 +139,7 @@ def test_a_figure_of_ep300_with_contacts_and_tracks(chr22, data, tmp_path):
                                farthest=600_000)
     # of another cell: there are no tracks of K562 on hg38
     peaks = "encode_hg38/gm12878/H3K27ac.narrowPeak"
-    with tarfile.open(data/"encode_hg38.tar.xz") as t: t.extract(peaks, tmp_path, filter="data")
+    unpack(data/"encode_hg38.tar.xz", tmp_path, peaks)
     source = open_source(tmp_path/peaks, chrom_sizes("hg38"), ["chr22"])
     view = gene_view("EP300", genes, edges, chrom_sizes("hg38"), {"GM12878 H3K27ac": source})
     svg = save_figure(draw("gene-contacts", view), view, tmp_path/"EP300-gene-contacts").read_text()
@@ -149,7 +150,7 @@ def test_a_figure_of_ep300_with_contacts_and_tracks(chr22, data, tmp_path):
     assert at_tss.value.max() > 5*view[view.part == "track"].value.mean()
 
 def test_the_published_table_is_read_and_written_to_the_byte(data, tmp_path):
-    with tarfile.open(data/"e003_demo.tar.xz") as t: t.extract("e003_demo/demo_meta.csv", tmp_path, filter="data")
+    unpack(data/"e003_demo.tar.xz", tmp_path, "e003_demo/demo_meta.csv")
     file = tmp_path/"e003_demo"/"demo_meta.csv"
     meta = read_meta(file)
     edges = meta_edges(meta)

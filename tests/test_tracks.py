@@ -1,6 +1,6 @@
 """Stores of binned tracks: literal windows on both strands, what serves what, exact pooling, and when something is
 done again."""
-import json, tarfile
+import json
 import numpy as np, pandas as pd, pytest
 from chromexpress.core import InputError
 from chromexpress.genome import chrom_sizes, tss_windows
@@ -9,7 +9,7 @@ from chromexpress.tracks import (INTEGRAL, SCALES, WIDE, Need, Track, apply_edit
                                  read_windows,
                                  regions_of, serves, store_paths)
 from test_signal import write_bigwig
-from toy import files, finish, killed_at_rename, times, write_study
+from toy import files, finish, killed_at_rename, times, unpack, write_study
 pytestmark = pytest.mark.usefixtures("hear")
 
 SIZES = {"chr1": 10_000, "chr2": 3000}
@@ -417,7 +417,7 @@ def test_an_edit_is_what_binning_the_edited_genome_gives(tmp_path):
 @pytest.fixture(scope="module")
 def e003(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("e003")
-    with tarfile.open(data/"e003_demo.tar.xz") as t: t.extractall(folder, filter="data")
+    unpack(data/"e003_demo.tar.xz", folder)
     return folder/"e003_demo"
 
 @pytest.fixture(scope="module")
