@@ -175,7 +175,7 @@ def edit_fragments(
     if lost[1].any(): values = np.where(lost[1] != 0, np.expm1(np.log1p(values) - np.log1p(x.values)*lost[1]), values)
     return Fragments(values.astype(np.float32), x.bases, x.offsets)
 
-# %% ../nbs/15_partners.ipynb #d883a00d
+# %% ../nbs/15_partners.ipynb #78e395c9
 def pack(
     values:torch.Tensor, # (bins, tracks) of all fragments
     offsets:np.ndarray, # (fragments + 1,) where each fragment's bins start
@@ -183,11 +183,20 @@ def pack(
 ) -> tuple[torch.Tensor, torch.Tensor]: # (P, longest, tracks) with zeros behind each fragment, and its (P,) bins
     "Fragments side by side, as wide as the longest of them."
     n = offsets[rows + 1] - offsets[rows]
-    longest, i = int(n.max(initial=0)), within(n)
-    first = longest*np.arange(len(n)), offsets[rows]
-    to, at = (torch.as_tensor(np.repeat(k, n) + i, device=values.device) for k in first)
-    x = values.new_zeros(len(n)*longest, values.shape[1]).index_copy_(0, to, values.index_select(0, at))
-    return x.view(len(n), longest, values.shape[1]), torch.as_tensor(n, device=values.device)
+    shape = len(n), int(n.max(initial=0)), values.shape[1]
+    lay = _copied if values.device.type == "cpu" else _scattered
+    return lay(values, shape, offsets[rows], n), torch.as_tensor(n, device=values.device)
+
+def _copied(values, shape, first, n):
+    v = values.numpy()
+    x = np.zeros(shape, v.dtype)
+    for row, start, m in zip(x, first.tolist(), n.tolist()): row[:m] = v[start:start + m]
+    return torch.from_numpy(x)
+
+def _scattered(values, shape, first, n):
+    places = shape[1]*np.arange(len(n)), first
+    to, at = (torch.as_tensor(np.repeat(k, n) + within(n), device=values.device) for k in places)
+    return values.new_zeros(shape[0]*shape[1], shape[2]).index_copy_(0, to, values.index_select(0, at)).view(shape)
 
 # %% ../nbs/15_partners.ipynb #417098be
 class Partners:
