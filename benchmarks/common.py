@@ -100,21 +100,22 @@ def look(pid):
     try: return read("status", "VmHWM"), read("smaps_rollup", "Pss")
     except (OSError, TypeError): return 0., 0.                   # it has just ended
 
-def watch(argv, every=.05):
+def watch(argv, every=.05, share=.02):
     """Run a command. Its exit status; seconds; CPU seconds of it and all below it; MiB of the largest of these
-    processes
-    and of all together, at their highest. VmHWM, not ru_maxrss: the latter begins with what the parent had."""
-    start, largest, together, known = time.monotonic(), 0., 0., []
+    processes, and of all together, at their highest. VmHWM, not ru_maxrss: the latter begins with what the parent
+    had. It looks as often as `every` seconds, but takes no more than this share of a core for it."""
+    start, largest, together, known, due = time.monotonic(), 0., 0., [], 0.
     p = subprocess.Popen(list(map(str, argv)), stdout=sys.stderr)
     while True:
         try:
             pid, status, used = os.wait4(p.pid, os.WNOHANG)
             if pid: break
-            seen = family(p.pid)
-            # a process that is just being started is still its parent
-            now = [look(i) for i in seen if i in known]
-            largest, together = max([largest, *(m for m, _ in now)]), max(together, sum(m for _, m in now))
-            known = seen
+            if time.monotonic() >= due:
+                before, seen = time.process_time(), family(p.pid)
+                # a process that is just being started is still its parent
+                now = [look(i) for i in seen if i in known]
+                largest, together = max([largest, *(m for m, _ in now)]), max(together, sum(m for _, m in now))
+                known, due = seen, time.monotonic() + (time.process_time() - before)/share
             time.sleep(every)
         except KeyboardInterrupt: continue                       # the command had it too; its end is waited for
     p.returncode = os.waitstatus_to_exitcode(status)
