@@ -3,7 +3,8 @@ exit status 2."""
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
-from chromexpress.units import state
+from chromexpress.registry import MODELS as REGISTERED
+from chromexpress.units import model_code, state
 from toy import (MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of,
                  write_study)
 
@@ -294,6 +295,25 @@ def test_a_change_redoes_what_depends_on_it(name, finished, tmp_path):
     finish(path)
     after = marked()
     assert {i for i in after if after[i] != before.get(i)} == again and not_current(path) == set()
+
+def move_ends(folder): # genes become longer
+    g = pd.read_csv(folder/"genes.tsv", sep="\t")
+    minus = g.strand == "-"
+    g.assign(start=g.start - 900*minus, end=g.end + 900*~minus).to_csv(folder/"genes.tsv", sep="\t", index=False)
+
+def test_where_genes_end_matters_to_models_that_look_there(tmp_path):
+    path = write_study(tmp_path, models='["ridge", "gene_score", "nested", "bodies"]', folds='["1"]',
+                       tables='[models.bodies]\nbase = "nested"\ngene = true\n')
+    before = {i: u.identity for i, u in units_of(path).items()}
+    move_ends(tmp_path)
+    assert {i.split(":")[1] for i, u in units_of(path).items() if u.identity != before[i]} == {"gene_score", "bodies"}
+
+@pytest.mark.parametrize("model,own", dict(ridge=["baselines"], promoter_cnn=["promoter_cnn"],
+    profile_cnn=["profile_cnn", "promoter_cnn"], nested=["baselines", "nested"],
+    chromoformer=["chromoformer", "chromoformer_model", "contacts", "partners"]).items())
+def test_the_code_of_a_run_is_all_that_makes_its_model(model, own):
+    "The network of Chromoformer, and the signal of its partners, come from other modules than its options."
+    assert model_code(REGISTERED[model]) == tuple(f"chromexpress.{m}" for m in own)
 
 def test_what_is_done_again_is_as_if_done_first(finished, tmp_path):
     old, new = copy(finished, tmp_path/"old"), copy(finished, tmp_path/"new")
