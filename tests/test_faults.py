@@ -3,6 +3,7 @@ exit status 2."""
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
+from chromexpress.data import Run
 from chromexpress.registry import MODELS as REGISTERED
 from chromexpress.units import model_code, state
 from toy import (MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of,
@@ -314,6 +315,12 @@ def test_where_genes_end_matters_to_models_that_look_there(tmp_path):
 def test_the_code_of_a_run_is_all_that_makes_its_model(model, own):
     "The network of Chromoformer, and the signal of its partners, come from other modules than its options."
     assert model_code(REGISTERED[model]) == tuple(f"chromexpress.{m}" for m in own)
+
+def test_forty_assays_make_a_folder():
+    names = tuple(f"assay-{i:03}" for i in range(40))
+    folders = [Run("s", "ridge", "0", "cellA", m, "1", 0).folder for m in (names, names[:39], names[:2])]
+    assert len(set(folders)) == 3 and max(len(p) for f in folders for p in f.split("/")) == 255
+    assert folders[2] == "ridge-0/cellA/assay-000+assay-001/1-s0"
 
 def test_what_is_done_again_is_as_if_done_first(finished, tmp_path):
     old, new = copy(finished, tmp_path/"old"), copy(finished, tmp_path/"new")
