@@ -316,6 +316,15 @@ def test_the_code_of_a_run_is_all_that_makes_its_model(model, own):
     "The network of Chromoformer, and the signal of its partners, come from other modules than its options."
     assert model_code(REGISTERED[model]) == tuple(f"chromexpress.{m}" for m in own)
 
+def test_a_grid_says_where_assays_are_missing(tmp_path, capsys):
+    path = write_study(tmp_path, models='["ridge"]', folds='["1"]',
+                       tables='[models.ridge]\nmarks = ["all", "H3K27ac", ["H3K4me3", "H3K27ac"]]\n')
+    edit("study.toml", 'H3K27ac = "cellB-H3K27ac.bedGraph"\n', "")(tmp_path)
+    assert cli("units", path) == 0
+    err = capsys.readouterr().err
+    for on in ("H3K27ac", "H3K4me3+H3K27ac"): assert f"[grid] ridge on {on}: no run in cellB (no H3K27ac)." in err
+    assert err.count("no run in") == 2
+
 def test_forty_assays_make_a_folder():
     names = tuple(f"assay-{i:03}" for i in range(40))
     folders = [Run("s", "ridge", "0", "cellA", m, "1", 0).folder for m in (names, names[:39], names[:2])]
