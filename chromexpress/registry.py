@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'register', 'load_plugins', 'make_options', 'Configured', 'configure', 'mark_sets', 'say_lacking',
-           'check_tracks', 'check_needs', 'check_inputs', 'load_study']
+           'check_tracks', 'check_needs', 'check_inputs', 'check_tests', 'load_study']
 
 # %% ../nbs/19_registry.ipynb #ed9e5873
 import importlib, importlib.util, json, sys
@@ -220,7 +220,24 @@ def check_inputs(
     with problems.gather():
         if all(there(f) for f in expression_files(study.expression_table)): study.expression
 
-# %% ../nbs/19_registry.ipynb #d00c89de
+# %% ../nbs/19_registry.ipynb #a53b5adc
+def check_tests(
+    study:Study, # with its folds
+    models:dict, # name → Configured
+    problems:Problems, # collects what is wrong
+):
+    "Hold the test chromosomes of a model's folds against each other, as far as genes on them are labelled."
+    e, genes = study.expression, study.genes
+    labelled = genes.gene_id.isin(set(e.gene_id[e.y.notna()])) if study.expression_table else genes.gene_id.notna()
+    chroms = list(dict.fromkeys(genes.chrom[labelled]))
+    for m in models.values():
+        folds = [f for f in study.folds.values() if m.folds == "all" or f.name in m.folds]
+        for a, b in combinations(folds, 2):
+            if both := [c for c in chroms if c in a.test and c in b.test]:
+                problems.add(f"[splits] folds {a.name} and {b.name} both test {some(both)}, and {m.name} runs on both; "
+                             f"test other chromosomes, or give one of them under folds in [models.{m.name}].")
+
+# %% ../nbs/19_registry.ipynb #3086512f
 def load_study(
     path, # a study.toml
 ) -> tuple[Study, dict[str, Configured]]: # the study, and its models by name
@@ -242,6 +259,7 @@ def load_study(
             for f in () if m.folds == "all" else m.folds:
                 if f in study.folds: continue
                 problems.add(f"[grid] or [models.{m.name}] folds: no fold {f!r}{suggest(f, study.folds)}")
+        if "folds" in study.__dict__: check_tests(study, models, problems)
     problems.check()
     say_lacking(study, models)
     return study, models

@@ -325,6 +325,17 @@ def test_a_grid_says_where_assays_are_missing(tmp_path, capsys):
     for on in ("H3K27ac", "H3K4me3+H3K27ac"): assert f"[grid] ridge on {on}: no run in cellB (no H3K27ac)." in err
     assert err.count("no run in") == 2
 
+def test_folds_that_test_the_same_genes_are_refused_before_any_work(tmp_path, capsys):
+    path = write_study(tmp_path, models='["ridge"]', folds='"all"', tables="""[splits]
+scheme = "explicit"
+folds = [{name = "a", train = ["chr1", "chr2"], valid = ["chr3"], test = ["chr4", "chr5"]},
+         {name = "b", train = ["chr1", "chr3"], valid = ["chr2"], test = ["chr5", "chr6"]}]
+""")
+    assert cli("units", path) == 2
+    assert "[splits] folds a and b both test chr5, and ridge runs on both" in capsys.readouterr().err
+    edit("study.toml", 'folds = "all"', 'folds = ["b"]')(tmp_path)
+    assert cli("units", path) == 0
+
 def test_forty_assays_make_a_folder():
     names = tuple(f"assay-{i:03}" for i in range(40))
     folders = [Run("s", "ridge", "0", "cellA", m, "1", 0).folder for m in (names, names[:39], names[:2])]
