@@ -8,7 +8,7 @@ __all__ = ['NOTED', 'UNUSED', 'FACTOR', 'find_runs', 'Member', 'read_member', 'o
            'differences', 'factor_of', 'level_differences', 'blind_to', 'predict_cell', 'known_targets', 'mean_of',
            'applied_table', 'output_files', 'application_record', 'apply_runs', 'warn']
 
-# %% ../nbs/25_apply.ipynb #1e8f6082
+# %% ../nbs/25_apply.ipynb #3e7e57e0
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ from .registry import MODELS, Configured, check_inputs, check_needs, load_plugin
 from .splits import Fold, assign
 from .study import Study, parse_study
 from .tracks import INTEGRAL, Need, store_paths
-from .units import RUN_CODE, code_version, filled, model_code, plan_binning
+from .units import RUN_CODE, code_version, ends_of, filled, model_code, plan_binning
 
 # %% ../nbs/25_apply.ipynb #4a682777
 _FILES = ("run.json", "model.pt", "model.npz", "checkpoint.pt") # what a run writes that nothing else does
@@ -284,7 +284,7 @@ def same_unit(
     if not e or not unit: return False
     return all(e[k] == unit[k] for k in (["unit", "transform"] + ["pseudocount"]*(unit["transform"] != "none")))
 
-# %% ../nbs/25_apply.ipynb #f713a004
+# %% ../nbs/25_apply.ipynb #f53fb882
 def _code_differences(a):
     "Sentences on runs that were made by other code, or from different things."
     now, said = code_version(*RUN_CODE, *model_code(a.configured.model)), []
@@ -295,6 +295,14 @@ def _code_differences(a):
     mixed = [k for k in ("tracks", "expression", "code") if any(f.get(k) != made[0].get(k) for f in made)]
     if mixed: said.append(f"the runs were not all made from the same {' and '.join(mixed)}; run their study again.")
     return said
+
+def _end_differences(a):
+    "A sentence on genes of other lengths, if the model looks at them."
+    now, then = (f.get("ends") for f in (ends_of(a.task(a.study.cells[0], a.members[0])), a.about["made_from"]))
+    if now == then or not a.about["made_from"]: return []
+    return [f"the genes, or where they end, are not those of training, and {a.configured.model.name} looks at "
+            "lengths: gene_score weighs a gene by its length among all genes of the study. Predict all genes of the "
+            "training study, and choose among the predictions."]
 
 def differences(
     a:Application, # as planned
@@ -311,7 +319,7 @@ def differences(
     if about["profile"] is None and study.expression_table and not same_unit(study, about["unit"]):
         said.append(f"the runs predict {about['unit_text']}, the expression of the study is {study.unit}: "
                     "y_true stays empty.")
-    return said + ([] if blind else _gene_differences(a)) + _code_differences(a)
+    return said + _end_differences(a) + ([] if blind else _gene_differences(a)) + _code_differences(a)
 
 # %% ../nbs/25_apply.ipynb #00f5633a
 FACTOR = 3. # between the level of a track and that of the same assay in training

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['BIN_CODE', 'RUN_CODE', 'PARTNER_CODE', 'CHECKED', 'WHOLE', 'code_version', 'model_code', 'Unit', 'mark_done', 'state',
            'why_stale', 'Binning', 'genes_digest', 'track_identity', 'Choosing', 'contacts_unit', 'checked',
-           'bin_units', 'run_unit', 'plan_binning', 'plan_units', 'choose', 'check_targets', 'do_unit', 'filled']
+           'bin_units', 'ends_of', 'run_unit', 'plan_binning', 'plan_units', 'choose', 'check_targets', 'do_unit',
+           'filled']
 
 # %% ../nbs/23_units.ipynb #b9787564
 import ast, importlib, inspect, json, time
@@ -238,12 +239,14 @@ def bin_units(
     cells = dict.fromkeys(t.cell for t, _, s in wanted if any(map(_of_partners, s)))
     return [contacts_unit(study, c, cache) for c in cells] + [_bin_unit(study, *w, cache) for w in wanted]
 
-# %% ../nbs/23_units.ipynb #35ef7429
-def _ends(task):
+# %% ../nbs/23_units.ipynb #f7b7326b
+def ends_of(
+    task:Task, # a run
+) -> dict: # ends: 12 hexadecimal digits; empty if its model does not look there
     "A hash of the ends of all genes, if the model of a run cannot do without them."
     points, genes = replace(task.study), task.study.genes
     points.__dict__["genes"] = genes.assign(start=genes.tss, end=genes.tss + 1)
-    if not task.model.lacks(points, task.options): return {}
+    if set(task.model.lacks(points, task.options)) <= set(task.model.lacks(task.study, task.options)): return {}
     return dict(ends=digest(genes[["start", "end"]].to_numpy().tolist(), 12))
 
 def run_unit(
@@ -257,7 +260,7 @@ def run_unit(
     if task.model.profile: after.append(f"bin:{run.cell}:{task.profile_track.assay}:profile")
     made = dict(keys=run.keys, base=task.model.name, options=asdict(task.options), fold=asdict(study.folds[run.fold]),
                 expression=labels, tracks={a: _seen_of(binned[a], task) for a in after},
-                code=code_version(*RUN_CODE, *model_code(task.model))) | _ends(task)
+                code=code_version(*RUN_CODE, *model_code(task.model))) | ends_of(task)
     files = ("predictions.csv", "run.json", "model.pt" if task.model.network else "model.npz")
     name = ":".join([run.model, run.cell, "+".join(run.marks), run.fold, str(run.seed)])
     return Unit(f"run:{name}", "run", study.out/"runs"/run.folder, made, files, tuple(after), task,

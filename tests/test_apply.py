@@ -219,6 +219,15 @@ def test_another_assembly(trained, tmp_path):
     predict(path, "--run", runs_of(trained))
     assert warnings(path) == ["the assembly is mine1, in training it was hg19."]
 
+def test_other_lengths_of_genes(trained, tmp_path):
+    "A gene score is relative to the longest and the shortest gene; ridge does not look."
+    path = another(trained, tmp_path/"s")
+    toy_genes()[120:].to_csv(path.parent/"genes.tsv", sep="\t", index=False)
+    predict(path, "--run", runs_of(trained, "gene_score"))
+    assert len([w for w in warnings(path) if "gene_score looks at lengths" in w]) == 1
+    predict(path, "--run", runs_of(trained))
+    assert not [w for w in warnings(path) if "lengths" in w]
+
 def test_another_scale(trained, tmp_path):
     path = another(trained, tmp_path/"s", swap('"cellB-H3K4me3.bedGraph"',
                                                '{path = "cellB-H3K4me3.bedGraph", scale = "ratio", uncovered = 0}'))
