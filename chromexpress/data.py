@@ -25,7 +25,8 @@ def short_name(
     longest:int=255, # bytes; file systems take no more
 ) -> str: # the same, or its beginning and its digest
     "A name that every file system takes."
-    return text if len(text.encode()) <= longest else f"{text.encode()[:longest - 9].decode(errors='ignore')}~{digest(text)}"
+    encoded = text.encode()
+    return text if len(encoded) <= longest else f"{encoded[:longest - 9].decode(errors='ignore')}~{digest(text)}"
 
 # %% ../nbs/09_data.ipynb #41faf815
 @dataclass(frozen=True)

@@ -234,8 +234,8 @@ def check_tests(
         folds = [f for f in study.folds.values() if m.folds == "all" or f.name in m.folds]
         for a, b in combinations(folds, 2):
             if both := [c for c in chroms if c in a.test and c in b.test]:
-                problems.add(f"[splits] folds {a.name} and {b.name} both test {some(both)}, and {m.name} runs on both; "
-                             f"test other chromosomes, or give one of them under folds in [models.{m.name}].")
+                problems.add(f"[splits] folds {a.name} and {b.name} both test {some(both)}, and {m.name} runs on "
+                             f"both; test other chromosomes, or give one of them under folds in [models.{m.name}].")
 
 # %% ../nbs/19_registry.ipynb #3086512f
 def load_study(
