@@ -3,6 +3,7 @@ exit status 2."""
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
+from chromexpress import crossval
 from chromexpress.data import Run
 from chromexpress.registry import MODELS as REGISTERED
 from chromexpress.units import model_code, state
@@ -335,6 +336,19 @@ folds = [{name = "a", train = ["chr1", "chr2"], valid = ["chr3"], test = ["chr4"
     assert "[splits] folds a and b both test chr5, and ridge runs on both" in capsys.readouterr().err
     edit("study.toml", 'folds = "all"', 'folds = ["b"]')(tmp_path)
     assert cli("units", path) == 0
+
+def test_the_revision_is_of_this_code_or_none(tmp_path, monkeypatch):
+    "An environment within somebody's repository is not that repository; and a run goes on where there is no git."
+    git = ["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x@x"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "a study"]): subprocess.run([*git, *words], check=True)
+    for f in ("core.py", "crossval.py"): (tmp_path/f).write_text("")
+    monkeypatch.setattr(crossval, "__file__", str(tmp_path/"crossval.py"))
+    assert crossval.code_state()["revision"] is None
+    subprocess.run([*git, "add", "core.py"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert crossval.code_state()["revision"] == head != ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert crossval.code_state()["revision"] is None
 
 def test_forty_assays_make_a_folder():
     names = tuple(f"assay-{i:03}" for i in range(40))
