@@ -83,11 +83,11 @@ def mean_seen(
 ) -> np.ndarray: # (genes, 1, tracks), in the type of x; NaN where no bin of a track was measured
     "The weighted mean over the bins in which something was measured."
     seen = ~np.isnan(x)
-    if weights is None and seen.all(): return x.mean(1, keepdims=True)
-    w = np.ones(x.shape[:2]) if weights is None else weights
-    with np.errstate(invalid="ignore"):
-        mean = np.einsum("gb,gbt->gt", w, np.where(seen, x, 0)) / np.einsum("gb,gbt->gt", w, seen)
-    return mean[:, None].astype(x.dtype)
+    whole, w = seen.all(), np.ones(x.shape[:2]) if weights is None else weights
+    if whole and weights is None: return x.mean(1, keepdims=True)
+    total = np.einsum("gb,gbt->gt", w, x if whole else np.where(seen, x, 0))
+    share = w.sum(1, keepdims=True) if whole else np.einsum("gb,gbt->gt", w, seen)
+    with np.errstate(invalid="ignore"): return (total/share)[:, None].astype(x.dtype)
 
 # %% ../nbs/10_baselines.ipynb #150fd23e
 def activity_inputs(
@@ -144,7 +144,7 @@ def gene_score_inputs(
     if edits is not None: x = apply_edits(x, g, need, edits, task.run.marks, scales, task.study.sizes)
     centres = g.tss.to_numpy()[:, None] - need.window//2 + need.bin*(np.arange(need.bins) + .5)
     weights = (np.exp(-gene_distance(centres, g)/5000) + np.exp(-1)) * size_weight(genes)[rows, None]
-    score = mean_seen(x.astype(float), weights) * weights.mean(1)[:, None, None]
+    score = mean_seen(x, weights) * weights.mean(1)[:, None, None]
     return dict(signal=log_linear(score, scales))
 
 # %% ../nbs/10_baselines.ipynb #33c703e2
