@@ -8,7 +8,7 @@ __all__ = ['NOTED', 'UNUSED', 'FACTOR', 'find_runs', 'Member', 'read_member', 'o
            'differences', 'factor_of', 'level_differences', 'blind_to', 'predict_cell', 'known_targets', 'mean_of',
            'applied_table', 'output_files', 'application_record', 'apply_runs', 'warn']
 
-# %% ../nbs/25_apply.ipynb #73ae2f4a
+# %% ../nbs/25_apply.ipynb #3e7e57e0
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ import numpy as np, pandas as pd
 from .core import InputError, Problems, atomic, file_digest, log, pick_device, progress, suggest
 from .core import write_csv, write_json, write_npy
 from .crossval import COLUMNS, code_state, load_fitted, needs_of, signal_levels
-from .data import Run, Task, targets
+from .data import Run, Task, short_name, targets
 from .evaluate import expressed, scores
 from .expression import expression_files
 from .genome import some
@@ -26,7 +26,7 @@ from .registry import MODELS, Configured, check_inputs, check_needs, load_plugin
 from .splits import Fold, assign
 from .study import Study, parse_study
 from .tracks import INTEGRAL, Need, store_paths
-from .units import RUN_CODE, code_version, filled, model_code, plan_binning
+from .units import RUN_CODE, code_version, ends_of, filled, model_code, plan_binning
 
 # %% ../nbs/25_apply.ipynb #4a682777
 _FILES = ("run.json", "model.pt", "model.npz", "checkpoint.pt") # what a run writes that nothing else does
@@ -90,10 +90,10 @@ def read_member(
                              "replaced. Run this part of its study again.")
     return Member(folder, about)
 
-# %% ../nbs/25_apply.ipynb #a703c68a
+# %% ../nbs/25_apply.ipynb #6089cd7b
 def one_kind(
     members:list[Member], # the runs that were found
-) -> list[Member]: # the same, in the order of folds and seeds
+) -> list[Member]: # the same, in the order of seeds and folds
     "Raises: InputError unless all are of one model, cell and set of marks, with like inputs, and each is there once."
     kinds, first = {}, members[0]
     kind = lambda m: tuple(m.keys[k] for k in ("study", "model", "config", "trained_on", "marks"))
@@ -107,7 +107,7 @@ def one_kind(
         for k in ("assembly", "unit", "profile", "tracks"):
             if _but_level(m.about[k]) != _but_level(first.about[k]):
                 raise InputError(f"--run: {m.folder} and {first.folder} differ in their {k}; run their study again.")
-        twin = seen.setdefault((m.keys["fold"], m.keys["seed"]), m)
+        twin = seen.setdefault((m.keys["seed"], m.keys["fold"]), m)
         if twin is m: continue
         raise InputError(f"--run: {twin.folder} and {m.folder} are of the same fold and seed; give one.")
     return [seen[k] for k in sorted(seen)]
@@ -284,7 +284,7 @@ def same_unit(
     if not e or not unit: return False
     return all(e[k] == unit[k] for k in (["unit", "transform"] + ["pseudocount"]*(unit["transform"] != "none")))
 
-# %% ../nbs/25_apply.ipynb #f713a004
+# %% ../nbs/25_apply.ipynb #f53fb882
 def _code_differences(a):
     "Sentences on runs that were made by other code, or from different things."
     now, said = code_version(*RUN_CODE, *model_code(a.configured.model)), []
@@ -295,6 +295,14 @@ def _code_differences(a):
     mixed = [k for k in ("tracks", "expression", "code") if any(f.get(k) != made[0].get(k) for f in made)]
     if mixed: said.append(f"the runs were not all made from the same {' and '.join(mixed)}; run their study again.")
     return said
+
+def _end_differences(a):
+    "A sentence on genes of other lengths, if the model looks at them."
+    now, then = (f.get("ends") for f in (ends_of(a.task(a.study.cells[0], a.members[0])), a.about["made_from"]))
+    if now == then or not a.about["made_from"]: return []
+    return [f"the genes, or where they end, are not those of training, and {a.configured.model.name} looks at "
+            "lengths: gene_score weighs a gene by its length among all genes of the study. Predict all genes of the "
+            "training study, and choose among the predictions."]
 
 def differences(
     a:Application, # as planned
@@ -311,7 +319,7 @@ def differences(
     if about["profile"] is None and study.expression_table and not same_unit(study, about["unit"]):
         said.append(f"the runs predict {about['unit_text']}, the expression of the study is {study.unit}: "
                     "y_true stays empty.")
-    return said + ([] if blind else _gene_differences(a)) + _code_differences(a)
+    return said + _end_differences(a) + ([] if blind else _gene_differences(a)) + _code_differences(a)
 
 # %% ../nbs/25_apply.ipynb #00f5633a
 FACTOR = 3. # between the level of a track and that of the same assay in training
@@ -363,7 +371,7 @@ def _fitted(a, cell, member, device):
         raise InputError(f"{member.folder}: this version cannot take up its model ({type(e).__name__}: "
                          f"{str(e).splitlines()[0] if str(e) else ''}); run it again.") from None
 
-# %% ../nbs/25_apply.ipynb #bf811d0d
+# %% ../nbs/25_apply.ipynb #c0af7272
 def predict_cell(
     a:Application, # its tracks are binned
     cell:str, # which cell
@@ -372,11 +380,11 @@ def predict_cell(
     keep=None, # (member, (genes,) or (genes, bins) predictions, (genes,) used) → None, called for each run
 ) -> tuple[np.ndarray, np.ndarray]: # (genes,) or (genes, bins) means, NaN without a run; (genes, runs) used
     "Predict a cell by the mean of the runs. Raises: InputError if a prediction is not a number."
-    genes, total = a.study.genes, 0.
-    used, x = np.ones((len(genes), len(a.members)), bool), None
+    genes, total, seed = a.study.genes, 0., None
+    used = np.ones((len(genes), len(a.members)), bool)
     for k, m in enumerate(progress(a.members, desc=f"predicting {cell}", unit="run")):
         if blind: used[:, k] = blind_to(m, genes)
-        x = a.configured.model.inputs(a.task(cell, m), np.arange(len(genes))) if x is None else x
+        if seed != (seed := m.keys["seed"]): x = a.configured.model.inputs(a.task(cell, m), np.arange(len(genes)))
         y = np.array(_fitted(a, cell, m, device)(x), float)
         if not np.isfinite(y).all():
             bad = genes.gene_id[~np.isfinite(y.reshape(len(y), -1)).all(1)]
@@ -430,7 +438,7 @@ def applied_table(
     genes = dict(gene_id=a.study.genes.gene_id.to_numpy(), y_true=mean(y_true), y_pred=mean(y_pred))
     return pd.DataFrame(keys | of | genes)[COLUMNS][np.asarray(used).any(1)]
 
-# %% ../nbs/25_apply.ipynb #525d9436
+# %% ../nbs/25_apply.ipynb #242fef07
 @contextmanager
 def _rows_to(path):
     "A function that appends tables to a file, which appears when the block ends well; without a path, None."
@@ -447,7 +455,8 @@ def output_files(
 ) -> dict: # table, about, profiles, members → paths
     "Where the results go. Raises: InputError for names that do not end in .csv, or are the same."
     k = a.members[0].keys
-    table = Path(out or a.study.out/"applied"/f"{k['model']}-{k['config']}-{k['trained_on']}-{k['marks']}.csv")
+    name = short_name("-".join(k[c] for c in ("model", "config", "trained_on", "marks")), 200)
+    table = Path(out or a.study.out/"applied"/f"{name}.csv")
     for flag, file in (("--out", table), ("--members", Path(members or "members.csv"))):
         if file.suffix != ".csv": raise InputError(f"{flag} {file}: needs the name of a table, ending in .csv.")
     if members and Path(members).resolve() == table.resolve():

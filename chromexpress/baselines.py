@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ridge', 'activity', 'gene_score', 'boosting', 'RidgeOptions', 'ridge_path', 'ridge_fit', 'ridge_predict',
-           'ActivityOptions', 'activity_inputs', 'gene_distance', 'size_weight', 'GeneScoreOptions',
+           'ActivityOptions', 'mean_seen', 'activity_inputs', 'gene_distance', 'size_weight', 'GeneScoreOptions',
            'gene_score_inputs', 'BoostingOptions', 'trees_of', 'boosting_fit', 'boosting_predict']
 
 # %% ../nbs/10_baselines.ipynb #78e6142f
@@ -76,14 +76,27 @@ ridge = Model("ridge", "ridge regression on the log signal of every bin", RidgeO
 class ActivityOptions(RidgeOptions):
     "Options of `activity`: as for `ridge`."
 
-# %% ../nbs/10_baselines.ipynb #9745f5e5
+# %% ../nbs/10_baselines.ipynb #6d3ac156
+def mean_seen(
+    x, # (genes, bins, tracks); NaN where nothing was measured
+    weights=None, # (genes, bins); None: all bins alike
+) -> np.ndarray: # (genes, 1, tracks), in the type of x; NaN where no bin of a track was measured
+    "The weighted mean over the bins in which something was measured."
+    seen = ~np.isnan(x)
+    whole, w = seen.all(), np.ones(x.shape[:2]) if weights is None else weights
+    if whole and weights is None: return x.mean(1, keepdims=True)
+    total = np.einsum("gb,gbt->gt", w, x if whole else np.where(seen, x, 0))
+    share = w.sum(1, keepdims=True) if whole else np.einsum("gb,gbt->gt", w, seen)
+    with np.errstate(invalid="ignore"): return (total/share)[:, None].astype(x.dtype)
+
+# %% ../nbs/10_baselines.ipynb #150fd23e
 def activity_inputs(
     task:Task, # which run
     rows, # (n,) which genes
     edits=None, # changes of the genome
 ) -> dict: # signal: (n, 1, tracks) float32, mean of ln(signal + 1) over the window
     "The mean log signal of each track."
-    return dict(signal=window_inputs(task, rows, edits)["signal"].mean(1, keepdims=True))
+    return dict(signal=mean_seen(window_inputs(task, rows, edits)["signal"]))
 
 # %% ../nbs/10_baselines.ipynb #1bf8d3e8
 activity = Model("activity", "a straight line through the mean log signal of each mark", ActivityOptions,
@@ -118,7 +131,7 @@ class GeneScoreOptions(RidgeOptions):
     window:int=200_000 # bp around the TSS
     bin:int=500 # bp
 
-# %% ../nbs/10_baselines.ipynb #96b66b8d
+# %% ../nbs/10_baselines.ipynb #9e2c0434
 def gene_score_inputs(
     task:Task, # which run
     rows, # (n,) which genes
@@ -131,8 +144,8 @@ def gene_score_inputs(
     if edits is not None: x = apply_edits(x, g, need, edits, task.run.marks, scales, task.study.sizes)
     centres = g.tss.to_numpy()[:, None] - need.window//2 + need.bin*(np.arange(need.bins) + .5)
     weights = (np.exp(-gene_distance(centres, g)/5000) + np.exp(-1)) * size_weight(genes)[rows, None]
-    score = np.einsum("gb,gbt->gt", weights, np.nan_to_num(x)) / need.bins
-    return dict(signal=log_linear(score[:, None], scales))
+    score = mean_seen(x, weights) * weights.mean(1)[:, None, None]
+    return dict(signal=log_linear(score, scales))
 
 # %% ../nbs/10_baselines.ipynb #33c703e2
 def _lacks_ends(study, options):

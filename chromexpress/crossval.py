@@ -124,14 +124,19 @@ def describe(
                 unit={k: e[k] for k in ("unit", "transform", "pseudocount")} if e else {}, unit_text=study.unit,
                 profile=profile, plugin=_plugin_of(task.model))
 
-# %% ../nbs/21_crossval.ipynb #ca701054
+# %% ../nbs/21_crossval.ipynb #1d8f7b78
+def _revision():
+    "The git revision of this code; None if there is none."
+    here = Path(__file__).parent if "__file__" in globals() else Path("../chromexpress")
+    git = lambda *words: subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True)
+    try: kept = git("ls-files", "--error-unmatch", "core.py").returncode == 0
+    except OSError: return None
+    return git("rev-parse", "HEAD").stdout.strip() or None if kept else None
+
 def code_state() -> dict: # versions, revision
     "Which code this is: the versions of what results depend on, and the git revision."
-    here = str(Path(__file__).parent) if "__file__" in globals() else "."
-    git = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True)
     versions = {p: version(p) for p in ("chromexpress", "torch", "numpy", "pandas")}
-    return dict(versions=dict(python=platform.python_version(), **versions),
-                revision=git.stdout.strip() if git.returncode == 0 else None)
+    return dict(versions=dict(python=platform.python_version(), **versions), revision=_revision())
 
 def provenance(
     task:Task, # the run

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['BIN_CODE', 'RUN_CODE', 'PARTNER_CODE', 'CHECKED', 'WHOLE', 'code_version', 'model_code', 'Unit', 'mark_done', 'state',
            'why_stale', 'Binning', 'genes_digest', 'track_identity', 'Choosing', 'contacts_unit', 'checked',
-           'bin_units', 'run_unit', 'plan_binning', 'plan_units', 'choose', 'check_targets', 'do_unit', 'filled']
+           'bin_units', 'ends_of', 'run_unit', 'plan_binning', 'plan_units', 'choose', 'check_targets', 'do_unit',
+           'filled']
 
-# %% ../nbs/23_units.ipynb #369537ce
+# %% ../nbs/23_units.ipynb #b9787564
 import ast, importlib, inspect, json, time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 import pandas as pd
@@ -37,16 +38,27 @@ def code_version(
     "A hash of what some modules do, regardless of comments and docstrings."
     return digest([_meaning(inspect.getsource(importlib.import_module(m))) for m in modules], 12)
 
-# %% ../nbs/23_units.ipynb #0a259bf4
+# %% ../nbs/23_units.ipynb #d7580965
 BIN_CODE = tuple(f"chromexpress.{m}" for m in ("core", "genome", "signal", "tracks"))
 RUN_CODE = BIN_CODE + tuple(f"chromexpress.{m}" for m in ("expression", "splits", "data", "train", "crossval"))
+_OF_NO_MODEL = {*RUN_CODE, "chromexpress.study", "chromexpress.registry"} # where following imports ends
+
+@lru_cache
+def _imports(module):
+    "The modules of this package that a module imports functions from, by name."
+    tree, package = ast.parse(inspect.getsource(importlib.import_module(module))), module.rpartition(".")[0]
+    nodes = [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    named = {f"{package}.{n.module}" if n.level else n.module for n in nodes}
+    return sorted(n for n in named - _OF_NO_MODEL if n.startswith("chromexpress."))
 
 def model_code(
     model, # a Model
 ) -> tuple: # names of the modules
-    "The modules that a model's functions were defined in."
+    "The modules that a model's functions were defined in, and those that these import from."
     functions = [model.options, model.inputs, model.fit, model.predict, model.network]
-    return tuple(sorted({f.__module__ for f in functions if f is not None} - set(RUN_CODE)))
+    found = sorted({f.__module__ for f in functions if f is not None} - set(RUN_CODE))
+    for m in found: found += [i for i in _imports(m) if i not in found]
+    return tuple(sorted(found))
 
 # %% ../nbs/23_units.ipynb #94bcc260
 @dataclass(frozen=True)
@@ -227,7 +239,16 @@ def bin_units(
     cells = dict.fromkeys(t.cell for t, _, s in wanted if any(map(_of_partners, s)))
     return [contacts_unit(study, c, cache) for c in cells] + [_bin_unit(study, *w, cache) for w in wanted]
 
-# %% ../nbs/23_units.ipynb #3f555b04
+# %% ../nbs/23_units.ipynb #f7b7326b
+def ends_of(
+    task:Task, # a run
+) -> dict: # ends: 12 hexadecimal digits; empty if its model does not look there
+    "A hash of the ends of all genes, if the model of a run cannot do without them."
+    points, genes = replace(task.study), task.study.genes
+    points.__dict__["genes"] = genes.assign(start=genes.tss, end=genes.tss + 1)
+    if set(task.model.lacks(points, task.options)) <= set(task.model.lacks(task.study, task.options)): return {}
+    return dict(ends=digest(genes[["start", "end"]].to_numpy().tolist(), 12))
+
 def run_unit(
     task:Task, # the run
     binned:dict, # id → binning unit
@@ -239,7 +260,7 @@ def run_unit(
     if task.model.profile: after.append(f"bin:{run.cell}:{task.profile_track.assay}:profile")
     made = dict(keys=run.keys, base=task.model.name, options=asdict(task.options), fold=asdict(study.folds[run.fold]),
                 expression=labels, tracks={a: _seen_of(binned[a], task) for a in after},
-                code=code_version(*RUN_CODE, *model_code(task.model)))
+                code=code_version(*RUN_CODE, *model_code(task.model))) | ends_of(task)
     files = ("predictions.csv", "run.json", "model.pt" if task.model.network else "model.npz")
     name = ":".join([run.model, run.cell, "+".join(run.marks), run.fold, str(run.seed)])
     return Unit(f"run:{name}", "run", study.out/"runs"/run.folder, made, files, tuple(after), task,

@@ -121,6 +121,21 @@ def test_profiles_stand_in_the_order_of_the_table(trained, tmp_path):
     assert y.shape == (len(t), 3) and y.dtype == np.float32 and 0 < len(t) < 240
     np.testing.assert_allclose(y.mean(1), t.y_pred, rtol=1e-5)
 
+def test_runs_of_other_seeds_have_their_own_permuted_contacts(tmp_path):
+    path = write_study(tmp_path, '["chromoformer"]', contacts=True, folds='["1"]', tables=f"""[models.chromoformer]
+contacts = "permuted"
+seeds = [0, 1]
+{SMALL["chromoformer"].replace("epochs = 2", "epochs = 1")}
+""")
+    units = plan_units(*load_study(path))
+    with quiet_log(): batch.run_units(path, choose(units, dict(cells=["cellA"])), device="cpu")
+    runs = runs_of(path, "chromoformer")
+    predict(path, "--run", runs, "--cells", "cellA", "--members", tmp_path/"members.csv")
+    own = pd.concat([read_table(runs/f"1-s{s}"/"predictions.csv") for s in (0, 1)], ignore_index=True)
+    m = read_table(tmp_path/"members.csv")
+    assert m.seed.tolist() == own.seed.tolist()
+    np.testing.assert_array_equal(m.y_pred, own.y_pred)
+
 def test_what_a_mean_was_taken_over():
     assert list(mean_of([[1, 0, 1], [0, 1, 0], [1, 1, 1]], ["1", "2", "3"])) == ["mean of 1+3", "2", "mean of 1+2+3"]
     assert list(mean_of([[1, 1], [0, 1]], [0, 5])) == ["mean of 0+5", 5]
@@ -203,6 +218,15 @@ def test_another_assembly(trained, tmp_path):
     (path.parent/"sizes.txt").write_text("".join(f"{c}\t{n}\n" for c, n in HG19.items()))
     predict(path, "--run", runs_of(trained))
     assert warnings(path) == ["the assembly is mine1, in training it was hg19."]
+
+def test_other_lengths_of_genes(trained, tmp_path):
+    "A gene score is relative to the longest and the shortest gene; ridge does not look."
+    path = another(trained, tmp_path/"s")
+    toy_genes()[120:].to_csv(path.parent/"genes.tsv", sep="\t", index=False)
+    predict(path, "--run", runs_of(trained, "gene_score"))
+    assert len([w for w in warnings(path) if "gene_score looks at lengths" in w]) == 1
+    predict(path, "--run", runs_of(trained))
+    assert not [w for w in warnings(path) if "lengths" in w]
 
 def test_another_scale(trained, tmp_path):
     path = another(trained, tmp_path/"s", swap('"cellB-H3K4me3.bedGraph"',

@@ -7,7 +7,7 @@ from chromexpress.crossval import COLUMNS, execute, grid, load_fitted
 from chromexpress.data import make_data, tensors
 from chromexpress.perturb import field_of, gene_effects, is_seen, tile_places
 from chromexpress.registry import MODELS, load_study
-from chromexpress.tracks import store_paths
+from chromexpress.tracks import Need, read_windows, store_paths
 from chromexpress.train import fit_network, predict_network
 from chromexpress.units import plan_units, state
 from toy import PLUGIN, SMALL, UNLABELLED, UNSEEN, cli, quiet_log, toy_edges, toy_genes, write_study
@@ -215,6 +215,32 @@ def test_ridge_recovers_a_linear_function_of_one_mark(tmp_path):
     assert min(r["cellA", "H3K4me3"], r["cellB", "H3K27ac"], r["cellA", "H3K4me3+H3K27ac"],
                r["cellB", "H3K4me3+H3K27ac"]) > .95
     assert max(r["cellA", "H3K27ac"], r["cellB", "H3K4me3"]) < .4
+
+def test_the_mean_signal_is_over_what_was_measured(tmp_path):
+    """H3K27ac is measured within 3 kb of each TSS. Over 8 kb, nothing is known of the outer bins: what counts is the
+    6 kb, and a gene's score is as if the rest had their weighted mean."""
+    path = write_study(tmp_path, models='["activity", "gene_score"]', folds='["1"]',
+                       tables="[models.activity]\nwindow = 8000\n[models.gene_score]\nwindow = 8000\n")
+    path.write_text(path.read_text().replace('"cellA-H3K27ac.bedGraph"',
+                                             '{path = "cellA-H3K27ac.bedGraph", uncovered = "skip"}'))
+    study, models = load_study(path)
+    units = plan_units(study, models)
+    with quiet_log(): run_units(path, {i: u for i, u in units.items() if "bin:cellA" in i}, device="cpu")
+    run, score = [next(t for t in grid(study, models) if (t.run.model, t.run.cell) == (m, "cellA")) for m in models]
+    rows, g = np.arange(240), study.genes
+    x = read_windows(run.folders(), Need(8000, 100), run.stores[Need(8000, 100)], g)
+    assert np.isnan(x[:, :10, 1]).all() and not np.isnan(x[:, 10:70]).any()
+    known = np.log1p(x[:, 10:70, 1].astype(float)).mean(1)
+    np.testing.assert_allclose(run.model.inputs(run, rows)["signal"][:, 0, 1], known, rtol=1e-5)
+    i = 3                                                              # on '+', from its TSS to 1,051 bp further on
+    at = np.arange(-3750, 4000, 500)
+    w = np.exp(-np.maximum(np.maximum(-5000 - at, at - 1051), 0)/5000) + np.exp(-1)
+    length = 1000 + 17*np.arange(240)
+    w *= 1 + 4/1051/(1/1000 - 1/length[-1])
+    seen = x[g.gene_id.tolist().index("g003"), 10:70, 1].astype(float).reshape(-1, 5).mean(1)
+    want = np.log1p((w[2:14]*seen).sum()/w[2:14].sum()*w.mean())
+    got = score.model.inputs(score, rows)["signal"][g.gene_id.tolist().index("g003"), 0, 1]
+    np.testing.assert_allclose(got, want, rtol=1e-5)
 
 # a model of one's own, through the command line
 

@@ -3,7 +3,10 @@ exit status 2."""
 import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
-from chromexpress.units import state
+from chromexpress import crossval
+from chromexpress.data import Run
+from chromexpress.registry import MODELS as REGISTERED
+from chromexpress.units import model_code, state
 from toy import (MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of,
                  write_study)
 
@@ -294,6 +297,64 @@ def test_a_change_redoes_what_depends_on_it(name, finished, tmp_path):
     finish(path)
     after = marked()
     assert {i for i in after if after[i] != before.get(i)} == again and not_current(path) == set()
+
+def move_ends(folder): # genes become longer
+    g = pd.read_csv(folder/"genes.tsv", sep="\t")
+    minus = g.strand == "-"
+    g.assign(start=g.start - 900*minus, end=g.end + 900*~minus).to_csv(folder/"genes.tsv", sep="\t", index=False)
+
+def test_where_genes_end_matters_to_models_that_look_there(tmp_path):
+    path = write_study(tmp_path, models='["ridge", "gene_score", "nested", "bodies"]', folds='["1"]',
+                       tables='[models.bodies]\nbase = "nested"\ngene = true\n')
+    before = {i: u.identity for i, u in units_of(path).items()}
+    move_ends(tmp_path)
+    assert {i.split(":")[1] for i, u in units_of(path).items() if u.identity != before[i]} == {"gene_score", "bodies"}
+
+@pytest.mark.parametrize("model,own", dict(ridge=["baselines"], promoter_cnn=["promoter_cnn"],
+    profile_cnn=["profile_cnn", "promoter_cnn"], nested=["baselines", "nested"],
+    chromoformer=["chromoformer", "chromoformer_model", "contacts", "partners"]).items())
+def test_the_code_of_a_run_is_all_that_makes_its_model(model, own):
+    "The network of Chromoformer, and the signal of its partners, come from other modules than its options."
+    assert model_code(REGISTERED[model]) == tuple(f"chromexpress.{m}" for m in own)
+
+def test_a_grid_says_where_assays_are_missing(tmp_path, capsys):
+    path = write_study(tmp_path, models='["ridge"]', folds='["1"]',
+                       tables='[models.ridge]\nmarks = ["all", "H3K27ac", ["H3K4me3", "H3K27ac"]]\n')
+    edit("study.toml", 'H3K27ac = "cellB-H3K27ac.bedGraph"\n', "")(tmp_path)
+    assert cli("units", path) == 0
+    err = capsys.readouterr().err
+    for on in ("H3K27ac", "H3K4me3+H3K27ac"): assert f"[grid] ridge on {on}: no run in cellB (no H3K27ac)." in err
+    assert err.count("no run in") == 2
+
+def test_folds_that_test_the_same_genes_are_refused_before_any_work(tmp_path, capsys):
+    path = write_study(tmp_path, models='["ridge"]', folds='"all"', tables="""[splits]
+scheme = "explicit"
+folds = [{name = "a", train = ["chr1", "chr2"], valid = ["chr3"], test = ["chr4", "chr5"]},
+         {name = "b", train = ["chr1", "chr3"], valid = ["chr2"], test = ["chr5", "chr6"]}]
+""")
+    assert cli("units", path) == 2
+    assert "[splits] folds a and b both test chr5, and ridge runs on both" in capsys.readouterr().err
+    edit("study.toml", 'folds = "all"', 'folds = ["b"]')(tmp_path)
+    assert cli("units", path) == 0
+
+def test_the_revision_is_of_this_code_or_none(tmp_path, monkeypatch):
+    "An environment within somebody's repository is not that repository; and a run goes on where there is no git."
+    git = ["git", "-C", tmp_path, "-c", "user.name=x", "-c", "user.email=x@x"]
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "a study"]): subprocess.run([*git, *words], check=True)
+    for f in ("core.py", "crossval.py"): (tmp_path/f).write_text("")
+    monkeypatch.setattr(crossval, "__file__", str(tmp_path/"crossval.py"))
+    assert crossval.code_state()["revision"] is None
+    subprocess.run([*git, "add", "core.py"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert crossval.code_state()["revision"] == head != ""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert crossval.code_state()["revision"] is None
+
+def test_forty_assays_make_a_folder():
+    names = tuple(f"assay-{i:03}" for i in range(40))
+    folders = [Run("s", "ridge", "0", "cellA", m, "1", 0).folder for m in (names, names[:39], names[:2])]
+    assert len(set(folders)) == 3 and max(len(p) for f in folders for p in f.split("/")) == 255
+    assert folders[2] == "ridge-0/cellA/assay-000+assay-001/1-s0"
 
 def test_what_is_done_again_is_as_if_done_first(finished, tmp_path):
     old, new = copy(finished, tmp_path/"old"), copy(finished, tmp_path/"new")
