@@ -319,7 +319,6 @@ def lift_file(
     check_named(path, chain.source)
     kept, lost, kwargs = _lift(path, chain, base, tolerance)
     if not str(out).removesuffix(".gz").endswith(".csv"): kwargs["sep"] = "\t"
-    if str(out).endswith(".gz"): kwargs["compression"] = dict(method="gzip", mtime=1)
     write_csv(out, kept, **kwargs)
     write_csv(f"{out}.lost.csv", lost if "gene_id" in lost else lost.reset_index(names="line"))
     write_json(f"{out}.json", dict(assembly=chain.target, lifted_from=chain.source, source=str(path),
