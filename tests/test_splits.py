@@ -121,6 +121,10 @@ def test_more_wrong_explicit():
     (dict(scheme="balanced", k=25), "k = 25.*at most 24"),
     (dict(scheme="balanced", valid_share=1.), "valid_share = 1.0"),
     (dict(scheme="balanced", valid_share=.3, both_halves=True), "both_halves does not go with"),
+    (dict(k=4), r"k: scheme 'published' does not heed it, only balanced; leave it out"),
+    (dict(valid_share=.3), "valid_share: scheme 'published' does not heed it"),
+    (dict(folds=[EXPLICIT]), "folds: scheme 'published' does not heed it, only explicit"),
+    (dict(scheme="explicit", folds=[EXPLICIT], both_halves=True), "both_halves: .* only published and balanced"),
     (dict(scheme="balanced", k=24), "empty split: no labelled gene in fold 1 .test.")])
 def test_wrong_options(kwargs, message):
     with pytest.raises(InputError, match=message): make_folds(TEN, CHROMS, **kwargs)
