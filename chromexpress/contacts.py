@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, Problems, atomic, check_columns, digest, file_digest, log, suggest, write_csv, write_json
+from .core import InputError, Problems, atomic, check_columns, digest, file_digest, is_bgzf, log, suggest, write_csv, write_json
 from .genome import check_ends, check_header, first_few, read_table, reconcile, some
 
 # %% ../nbs/05_contacts.ipynb #53558ef0
@@ -140,9 +140,10 @@ def pair_kind(
     return kind
 
 def _fields(path, n) -> pd.DataFrame: # text of a file without a header, at least n columns; the index is the line
-    unlike = "#", "track", "browser"
+    unlike, packed = ("#", "track", "browser"), str(path).endswith(".gz")
     try:
-        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8-sig") as f:
+        if packed: is_bgzf(path)
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as f:
             lines = [(i, x) for i, x in enumerate(f, 1) if x.strip() and not x.startswith(unlike)]
     except FileNotFoundError: raise InputError(f"{path}: no such file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):

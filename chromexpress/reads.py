@@ -16,9 +16,9 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .core import InputError, log, progress, seed_of
+from .core import BGZF_END, InputError, is_bgzf, log, progress, seed_of
 from .genome import some
-from .signal import BGZF_END, OF_READS, OPENERS, Reads, bin_signal, fit_source, is_bgzf, source_kind
+from .signal import OF_READS, OPENERS, Reads, bin_signal, fit_source, source_kind
 
 # %% ../nbs/18_reads.ipynb #6053acbd
 @dataclass
