@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, Problems, atomic, check_columns, digest, file_digest, is_bgzf, log, suggest, write_csv, write_json
+from .core import (InputError, Problems, atomic, check_columns, digest, file_digest, is_bgzf, log,
+                               suggest, write_csv, write_json)
 from .genome import check_ends, check_header, first_few, read_table, reconcile, some
 
 # %% ../nbs/05_contacts.ipynb #53558ef0
