@@ -148,7 +148,7 @@ def _wrong_line(path, sep, strands):
     raise InputError(f"{path}: cannot be read; its lines need {6 if strands else 3} columns, separated alike.")
 
 # %% ../nbs/18_reads.ipynb #13b08858
-def _pieces(f, sep, skip, strands, comment):
+def _pieces(f, sep, skip, strands, comment="#"):
     "The reads of an open text file, as frames. Raises: ValueError if a line is no read."
     use, dtype = [0, 1, 2] + [5]*bool(strands), {0: "category", 1: np.int64, 2: np.int64, 5: "category"}
     for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment=comment,
