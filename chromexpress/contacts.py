@@ -11,9 +11,11 @@ __all__ = ['EDGES', 'PARTNERS', 'ENDS', 'PAIR_KINDS', 'IBED', 'META', 'GAPS', 'K
 # %% ../nbs/05_contacts.ipynb #284a3a03
 import gzip, json, zlib
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, Problems, atomic, check_columns, digest, file_digest, log, write_csv, write_json
+from .core import (InputError, Problems, atomic, check_columns, digest, file_digest, is_bgzf, log,
+                               suggest, write_csv, write_json)
 from .genome import check_ends, check_header, first_few, read_table, reconcile, some
 
 # %% ../nbs/05_contacts.ipynb #53558ef0
@@ -139,9 +141,10 @@ def pair_kind(
     return kind
 
 def _fields(path, n) -> pd.DataFrame: # text of a file without a header, at least n columns; the index is the line
-    unlike = "#", "track", "browser"
+    unlike, packed = ("#", "track", "browser"), str(path).endswith(".gz")
     try:
-        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8-sig") as f:
+        if packed: is_bgzf(path)
+        with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as f:
             lines = [(i, x) for i, x in enumerate(f, 1) if x.strip() and not x.startswith(unlike)]
     except FileNotFoundError: raise InputError(f"{path}: no such file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile):
@@ -676,6 +679,17 @@ def _fill_patches(out, cool, genes, n, weights, kind):
 
 # %% ../nbs/05_contacts.ipynb #fe13ffbe
 CONTACT_FILES = ("cooler", "edges", "meta", *PAIR_KINDS)
+_ONLY_OF = dict(resolution=("cooler",), values=("cooler",), balance=("cooler",), divide=("cooler",), base=PAIR_KINDS,
+                around=PAIR_KINDS, columns=("table", "ibed"))
+
+def _check_options(f, where):
+    "Raises: InputError for an option that is not of the file's format, or a column that pairs do not have."
+    for name, of in _ONLY_OF.items():
+        if getattr(f, name) != getattr(ContactFile, name) and f.format not in of:
+            raise InputError(f"{where} {name}: only of {', '.join(of)}, and {f.path} is {f.format}; leave it out.")
+    names = ("frag1", "frag2", "score", *ENDS[0], *ENDS[1])
+    for c in f.columns or {}:
+        if c not in names: raise InputError(f"{where} columns {c}: no such key{suggest(c, names)}")
 
 def _from_cooler(f, genes, sizes, assembly, limits):
     "The partners out of a cooler."
@@ -723,6 +737,7 @@ class ContactFile:
         where, cool = f"[contacts.{self.cell}]", self.format == "cooler"
         if self.format not in CONTACT_FILES:
             raise InputError(f"{where} kind = {self.kind!r}: is none of {', '.join(CONTACT_FILES)}.")
+        _check_options(self, where)
         if cool and self.resolution is None:
             raise InputError(f"{where} resolution: missing; {self.path} has {', '.join(map(str, resolutions(self.path)))} bp.")
         if cool: Cool(self.path, self.resolution)
@@ -746,7 +761,8 @@ def keep_partners(
     "Write the partners of a cell, unless they are current. Raises: InputError for whatever is wrong with the file."
     csv, side = Path(folder)/f"{source.cell}.csv", Path(folder)/f"{source.cell}.json"
     made = dict(options={k: v for k, v in asdict(source).items() if k != "path"}, path=str(source.path), assembly=assembly,
-                checksum=file_digest(source.path), genes=digest(genes[["gene_id", "chrom", "tss"]].values.tolist(), 32))
+                checksum=file_digest(source.path), genes=digest(genes[["gene_id", "chrom", "tss"]].values.tolist(), 32),
+                code=[file_digest(find_spec(f"chromexpress.{m}").origin) for m in ("core", "genome", "contacts")])
     try: was = json.loads(side.read_text())
     except (FileNotFoundError, json.JSONDecodeError): was = {}
     if csv.exists() and {k: was.get(k) for k in made} == json.loads(json.dumps(made)): return csv

@@ -175,18 +175,18 @@ def _star(path, only): # a file of STAR --quantMode GeneCounts
 
 # %% ../nbs/04_expression.ipynb #735489d7
 def counts_to_tpm(
-    counts:np.ndarray, # (rows,) reads of all genes of a sample
+    counts:np.ndarray, # (rows,) reads of all genes of a sample; NaN where they are not known
     length:np.ndarray, # (rows,) bp; NaN where it is not known
     ids:pd.Series, # (rows,) gene ids, indexed by line
     what, # the file, for messages
-) -> np.ndarray: # (rows,) transcripts per million
+) -> np.ndarray: # (rows,) transcripts per million; NaN likewise
     "Scale counts by length and depth. Raises: InputError if a gene with reads has no length, or there are no reads."
     lack = (counts > 0) & ~(length > 0)
     if lack.any(): raise InputError(f"{what}: {lack.sum()} genes have reads and no length: {first_few(ids[lack])}; "
                                     "lengths must be of the annotation that the reads were counted with.")
     rate = np.divide(counts, length, out=np.zeros(len(counts)), where=(counts > 0))
     if not rate.sum(): raise InputError(f"{what}: it has no reads.")
-    return 1e6*rate/rate.sum()
+    return np.where(np.isnan(counts), np.nan, 1e6*rate/rate.sum())
 
 # %% ../nbs/04_expression.ipynb #b4ded57e
 def expression_sources(
@@ -236,7 +236,7 @@ def _read_columns(file, columns, genes, linear, id, format, tpm, lengths, strip,
     t = read_matrix(file, format, dict.fromkeys([id, *columns, *([own] if tpm and own else [])]))
     ids = bare_ids(t[id], file) if strip else t[id]
     if tpm:
-        x = {c: np.nan_to_num(numbers(t[c], True, problems)) for c in columns}
+        x = {c: numbers(t[c], True, problems) for c in columns}
         problems.check()
         bp = _lengths(t, ids, format, lengths, strip, file)
         x = {c: counts_to_tpm(v, bp, ids, file) for c, v in x.items()}

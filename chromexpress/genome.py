@@ -15,7 +15,7 @@ from pathlib import Path
 from sys import intern
 from urllib.parse import unquote
 import numpy as np, pandas as pd
-from .core import InputError, Problems, check_columns, log, suggest
+from .core import InputError, Problems, check_columns, is_bgzf, log, suggest
 
 # %% ../nbs/01_genome.ipynb #8a14b0f9
 def _karyotype(n:int, lengths:str) -> dict[str,int]: # number of autosomes; lengths of the autosomes, X, Y and M in bp
@@ -187,6 +187,7 @@ def read_table(
     path, header = Path(path), not names
     if not path.is_file(): raise InputError(f"{path}: no such table.")
     try:
+        if path.suffix == ".gz": is_bgzf(path)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as f:
             names, sep = _header(f, path, skip, names)
             if only is not None: check_columns(pd.DataFrame(columns=names), only, path)
@@ -406,6 +407,7 @@ def read_annotation(
     columns = "line kind chrom start end strand gene_id transcript_id symbol biotype own tags".split()
     parts = [pd.DataFrame([], columns=columns)]
     try:
+        if path.suffix == ".gz": is_bgzf(path)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as f:
             rows = _rows(f, path, kinds, said)
             while part := list(islice(rows, 50_000)): parts.append(pd.DataFrame(part, columns=columns))

@@ -10,7 +10,7 @@ import gzip, json, re, zlib
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, check_columns, file_digest, log, write_csv, write_json
+from .core import InputError, check_columns, file_digest, is_bgzf, log, write_csv, write_json
 from .genome import (check_named, chrom_sizes, first_few, looks_like, read_genes, read_table, reconcile,
                                  some)
 
@@ -98,6 +98,7 @@ def read_chain(
     path, sizes, target_sizes = Path(path), sizes or chrom_sizes(source), target_sizes or chrom_sizes(target)
     if not path.is_file(): raise InputError(f"{path}: no such chain file.")
     try:
+        if path.suffix == ".gz": is_bgzf(path)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt") as f: rows = list(_chains(f, path))
     except (UnicodeError, EOFError, OSError, zlib.error) as e:
         raise InputError(f"{path}: cannot be read as a chain file ({e}); copy or download it again.") from None
@@ -268,6 +269,7 @@ _BED = ["chrom", "start", "end", "name", "score", "strand"]
 
 def _read_bed(path): # the first six columns of a BED as text, by line
     try:
+        if path.suffix == ".gz": is_bgzf(path)
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig") as f:
             rows = {i: x.split("\t") if "\t" in x else x.split() for i, x in enumerate(f.read().splitlines(), 1)
                     if x.strip() and not x.startswith(("#", "track", "browser"))}
@@ -319,7 +321,6 @@ def lift_file(
     check_named(path, chain.source)
     kept, lost, kwargs = _lift(path, chain, base, tolerance)
     if not str(out).removesuffix(".gz").endswith(".csv"): kwargs["sep"] = "\t"
-    if str(out).endswith(".gz"): kwargs["compression"] = dict(method="gzip", mtime=1)
     write_csv(out, kept, **kwargs)
     write_csv(f"{out}.lost.csv", lost if "gene_id" in lost else lost.reset_index(names="line"))
     write_json(f"{out}.json", dict(assembly=chain.target, lifted_from=chain.source, source=str(path),

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 import numpy as np, pandas as pd
 from fastcore.basics import patch
-from .core import InputError, log, progress, seed_of
+from .core import BGZF_END, InputError, is_bgzf, log, progress, seed_of
 from .genome import some
 from .signal import OF_READS, OPENERS, Reads, bin_signal, fit_source, source_kind
 
@@ -80,12 +80,14 @@ def place(
 # %% ../nbs/18_reads.ipynb #556d25f2
 def drop_copies(
     a:Aligned, # reads of a chromosome
-) -> Aligned: # one for each 5′ end and strand
+    pairs:bool=False, # whether each is the fragment of a pair
+) -> Aligned: # one for each 5′ end and strand; of pairs, one for each start and end
     "Keep the longest of the reads that share strand and 5′ end (Zhang et al., Genome Biol 9:R137 (2008))."
-    five = np.where(a.minus, a.end, a.start)
-    order = np.lexsort((a.start - a.end, a.minus, five))
+    same, then = (np.where(a.minus, a.end, a.start), a.minus), a.start - a.end
+    if pairs: same, then = (a.start, a.end), a.minus
+    order = np.lexsort((then, *same[::-1]))
     first = np.ones(len(a), bool)
-    first[1:] = (np.diff(five[order]) != 0) | (a.minus[order][1:] != a.minus[order][:-1])
+    first[1:] = np.any([x[order][1:] != x[order][:-1] for x in same], axis=0)
     return a.take(np.sort(order[first]))
 
 # %% ../nbs/18_reads.ipynb #03f85cf3
@@ -146,10 +148,10 @@ def _wrong_line(path, sep, strands):
     raise InputError(f"{path}: cannot be read; its lines need {6 if strands else 3} columns, separated alike.")
 
 # %% ../nbs/18_reads.ipynb #13b08858
-def _pieces(f, sep, skip, strands):
+def _pieces(f, sep, skip, strands, comment="#"):
     "The reads of an open text file, as frames. Raises: ValueError if a line is no read."
     use, dtype = [0, 1, 2] + [5]*bool(strands), {0: "category", 1: np.int64, 2: np.int64, 5: "category"}
-    for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment="#",
+    for t in pd.read_csv(f, sep=sep or r"\s+", header=None, skiprows=skip, usecols=use, comment=comment,
                          quoting=csv.QUOTE_NONE,
                          keep_default_na=False, dtype={k: dtype[k] for k in use}, chunksize=2_000_000):
         good = (t[1] >= 0) & (t[2] > t[1]) & (t[2] < 2**31) & (t[0] != "")
@@ -162,14 +164,15 @@ def read_tags(
     kind:str="tagalign", # or "bed"
 ): # chromosome → Aligned, in the order of the file; whether the strand of every read is known
     "The reads of a text file. Raises: InputError naming the first line that is wrong, or if a .gz ends early."
+    if str(path).endswith(".gz"): is_bgzf(path)
     with _whole(path):
         skip, line = _first_lines(path)
-        sep = "\t" if "\t" in line else None
+        sep, comment = "\t" if "\t" in line else None, None if "#" in line else "#"
         strands = "+-" if kind == "tagalign" else "+-." if len(line.split(sep)) > 5 else ""
         parts, stranded = defaultdict(list), bool(strands)
         try:
             with _text(path) as f, progress(desc=Path(path).name, unit="read") as bar:
-                for t in _pieces(f, sep, skip, strands):
+                for t in _pieces(f, sep, skip, strands, comment):
                     stranded = stranded and not (t[5] == ".").any()
                     for c, r in t.groupby(0, observed=True, sort=False):
                         minus = (r[5] == "-").to_numpy() if strands else np.zeros(len(r), bool)
@@ -236,8 +239,6 @@ def collect(
     return {c: Aligned(*map(plain, x)) for c, x in found.items() if x[0]}, counts, paired
 
 # %% ../nbs/18_reads.ipynb #6bbf648e
-_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-
 def open_bam(
     path, # a .bam file
 ): # pysam.AlignmentFile
@@ -247,9 +248,9 @@ def open_bam(
         raise InputError(f"{path}: reading a BAM needs pysam; "
                          "install it with pip install 'chromexpress[reads]'.") from None
     size = Path(path).stat().st_size
-    with open(path, "rb") as f: first, _, last = f.read(2), f.seek(max(0, size - len(_END))), f.read()
-    if first != _END[:2]: raise InputError(f"{path}: not a BAM file (its first bytes are not a BAM's).")
-    if last != _END:
+    with open(path, "rb") as f: first, _, last = f.read(2), f.seek(max(0, size - len(BGZF_END))), f.read()
+    if first != BGZF_END[:2]: raise InputError(f"{path}: not a BAM file (its first bytes are not a BAM's).")
+    if last != BGZF_END:
         raise InputError(f"{path}: the file is truncated (a BAM closes with an empty block, and it is missing); "
                          "copy or download it again.")
     before = pysam.set_verbosity(0)
@@ -312,7 +313,7 @@ def load(self:ReadFile, chrom): # a name of the file's
     a = self._fetch(chrom) if self.indexed else self._held().get(chrom)
     if a is None: a = Aligned(none, none, none.astype(bool), none, none, none)
     if self.o.duplicates == "position" or self.o.duplicates == "drop" and self.bam is None:
-        a, before = drop_copies(a), len(a)
+        a, before = drop_copies(a, self.o.extend == "template"), len(a)
         if chrom in self.counts: self.counts[chrom]["duplicate"] = before - len(a)
     return a
 
@@ -379,8 +380,7 @@ class ReadDepth(ReadFile):
         here = sum(counts.values())
         if not here: raise InputError(f"{self.path}: no read counts, of {some(self.counts)}.")
         n = o.library_size or here
-        if n < here:
-            raise InputError(f"{self.path}: library_size = {n:,}, but {here:,} reads count in the file alone.")
+        self._fits(here)
         if n == here and len(counts) == 1 < len(self.header or ()):
             self._warn(f"all reads are on {some(counts)}; if the file is a region of a library, give library_size.")
         keep = self._keep(counts, here, n)
@@ -390,6 +390,13 @@ class ReadDepth(ReadFile):
         return (o.genome_size/(n*length) if o.normalise == "1x" else factors[o.normalise]), keep
 
 # %% ../nbs/18_reads.ipynb #85b3f186
+@patch
+def _fits(self:ReadDepth, here):
+    "Raises: InputError if more reads count than the library is said to have."
+    if self.o.library_size and here > self.o.library_size:
+        raise InputError(f"{self.path}: library_size = {self.o.library_size:,}, but {here:,} reads count in the file "
+                         "alone; give all reads of the library, in ones.")
+
 @patch
 def _keep(self:ReadDepth, counts, here, n):
     "How many reads each chromosome keeps; None if all are kept."
@@ -410,6 +417,7 @@ def steps(self:ReadDepth, chrom): # our name
     a = self.load(theirs)
     if keep is not None: a = sample(a, keep.get(theirs, 0), self.o.seed, _bare(theirs))
     self.counts.setdefault(theirs, Counter())["counted"] = len(a)
+    if keep is None and self.o.normalise != "none": self._fits(sum(c["counted"] for c in self.counts.values()))
     at, depth = depth_of(place(a, self.o.shift, self._extend))
     self._last = chrom, (at, (depth*factor).astype(np.float32))
     return self._last[1]

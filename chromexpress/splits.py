@@ -150,6 +150,16 @@ def _explicit(counts:pd.Series, present:list, folds:list) -> list[Fold]: # [{nam
     return made
 
 # %% ../nbs/06_splits.ipynb #76f57f38
+_HEEDS = dict( # option → its default, and the schemes that heed it
+    both_halves=(False, ("published", "balanced")), k=(5, ("balanced",)), valid_share=(None, ("balanced",)),
+    folds=(None, ("explicit",)))
+
+def _check_heeded(scheme, **given): # an option of another scheme
+    for name, v in given.items():
+        default, schemes = _HEEDS[name]
+        if v != default and scheme not in schemes:
+            raise InputError(f"[splits] {name}: scheme {scheme!r} does not heed it, only {' and '.join(schemes)}; leave it out.")
+
 def make_folds(
     counts:pd.Series, # chromosome → labelled genes; it may name all chromosomes of the assembly
     present, # chromosomes that have genes, in karyotype order
@@ -160,6 +170,8 @@ def make_folds(
     folds:list|None=None, # "explicit": [{name, train, valid, test}]
 ) -> list[Fold]: # in the order of the groups
     "The folds of a study. Raises: InputError if the scheme does not fit the genome, or a part of a fold has no labelled gene."
+    if scheme in ("published", "balanced", "explicit"):
+        _check_heeded(scheme, both_halves=both_halves, k=k, valid_share=valid_share, folds=folds)
     present = list(dict.fromkeys(present))
     counts = counts.reindex(list(dict.fromkeys([*present, *counts.index]))).fillna(0).astype(int)
     if scheme == "published": made = _published(counts, present, both_halves)

@@ -293,6 +293,7 @@ class Study:
                              'use scheme = "balanced" for mm10.')
         labelled = self.expression.gene_id[self.expression.y.notna()] if self.expression_table else self.genes.gene_id
         counts = self.genes[self.genes.gene_id.isin(set(labelled))].chrom.value_counts()
+        counts = counts.reindex([*self.sizes], fill_value=0)       # lists may name chromosomes without genes
         return {f.name: f for f in make_folds(counts, list(dict.fromkeys(self.genes.chrom)), **self.splits)}
 
     @property

@@ -70,6 +70,19 @@ def test_a_gz_that_ends_early(name, keep, tmp_path):
     says = "the gzip stream ends early or is damaged; copy or download it again", "Compressed file ended before the end-of-stream marker"
     assert re.search(rf"{name}.gz: .*({'|'.join(says)})", complaint(read, path))
 
+@pytest.mark.parametrize("name", TEXT)
+def test_blocks_of_bgzip_that_end_early(name, tmp_path):
+    "bgzip packs whole lines into a block, so that a file cut between two blocks reads as a shorter one."
+    plain, lines = read(put(tmp_path/name, TEXT[name])), TEXT[name].splitlines(keepends=True)
+    for k, part in enumerate((lines[:-1], lines[-1:])):
+        pysam.tabix_compress(str(put(tmp_path/"part", "".join(part))), str(tmp_path/f"{k}.gz"), force=True)
+    first, last = ((tmp_path/f"{k}.gz").read_bytes() for k in (0, 1))
+    path = tmp_path/f"{name}.gz"
+    path.write_bytes(first[:-28] + last)
+    assert read(path) == plain
+    path.write_bytes(first[:-28])
+    assert "the gzip stream ends early (the empty block that closes it is missing)" in complaint(read, path)
+
 # names of chromosomes
 
 SOURCES = ["x.bedGraph", "x.narrowPeak", "x.broadPeak", "x.tagAlign", "x.bed"]

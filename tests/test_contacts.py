@@ -1,9 +1,10 @@
 """Partners of genes: each format by hand, ties, limits, a simulated study, coolers that are not what they say, and
 bad input."""
 import gzip, json, shutil, sys
+from types import SimpleNamespace
 import cooler, numpy as np, pandas as pd, pytest
 from chromexpress.contacts import (GAPS, Cool, _Sums, best_partners, bins_in_gaps, check_cooler, expected_contacts,
-                                   fit_weights, gap_to, meta_edges,
+                                   fit_weights, gap_to, keep_partners, meta_edges,
                                    partners_of_cooler, partners_of_pairs, patches, read_edges, read_meta, read_pairs,
                                    resolutions, seen_base,
                                    with_edges, write_meta)
@@ -408,6 +409,18 @@ def test_prepare_writes_the_partners_of_a_study(study, capsys):
     study.write_text(study.read_text().replace("k = 2", "k = 1"))
     assert cli("prepare", study) == 0 and pd.read_csv(csv).groupby("gene_id").size().max() == 1
 
+def test_other_code_chooses_partners_anew(study, monkeypatch):
+    add(study, '[contacts.cellA]\npath = "pchic/cellA.tsv"\nkind = "edges"\n')
+    s = load_study(study)[0]
+    kept = lambda: keep_partners(s.contacts["cellA"], s.genes, s.sizes, s.assembly, s.out/"contacts")
+    right = kept().read_bytes()
+    kept().write_text("gene_id,chrom,start,end,score\n")                # as code that has been mended might have left it
+    assert kept().read_bytes() != right
+    other = study.parent/"other.py"
+    other.write_text("# of another version\n")
+    monkeypatch.setattr("chromexpress.contacts.find_spec", lambda name: SimpleNamespace(origin=str(other)))
+    assert kept().read_bytes() == right
+
 @pytest.mark.parametrize("text,says", [
     ('[contacts.cellB]\npath = "pchic/cellA.tsv"\n',
      "[contacts.cellB]: there is no [tracks.cellB]; did you mean 'cellA'?"),
@@ -420,6 +433,14 @@ def test_prepare_writes_the_partners_of_a_study(study, capsys):
     ('[contacts.cellA]\npath = "a.mcool"\nresolution = 777\n', "no resolution of 777 bp in it; it has 100."),
     ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nvalues = "vc"\n',
      "[contacts.cellA] values = 'vc': is none of raw, balanced, oe"),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nkind = "edges"\nbase = 1\n',
+     "[contacts.cellA] base: only of table, ibed, washu, bedpe, and "),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nkind = "bedpe"\ncolumns = {score = "q"}\n',
+     "cellA.tsv is bedpe; leave it out."),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\nresolution = 5000\n', "[contacts.cellA] resolution: only of cooler"),
+    ('[contacts.cellA]\npath = "pchic/cellA.tsv"\ncolumns = {Score = "freq"}\n',
+     "[contacts.cellA] columns Score: no such key; did you mean 'score'?"),
+    ('[contacts.cellA]\npath = "a.mcool"\nresolution = 100\naround = 5000\n', "around: only of table, ibed"),
     ('contacts = 5\n', "contacts")])
 def test_contacts_that_a_study_cannot_have(study, text, says):
     write_cool(study.parent/"a.mcool", TWO, [(0, 5, 7)], 100, group="::resolutions/100")

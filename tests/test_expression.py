@@ -166,6 +166,13 @@ def test_tpm_with_the_lengths_of_the_file(tmp_path):
     # genes that are not of the study count
     np.testing.assert_allclose(part.value, [1e6/3])
 
+def test_tpm_of_a_gene_whose_reads_are_not_known(tmp_path, caplog):
+    # 10/1000 and 0/500; g2 has no count, which is not a count of 0
+    path = write(tmp_path/"x", "gene_id\tA\tbp\ng1\t10\t1000\ng2\tNA\t1000\ng3\t0\t500\ng4\t30\t1000\n")
+    t = read_expression(path, "", dict(K="A"), GENES, "TPM", "none", tpm=True, lengths="bp")
+    np.testing.assert_allclose(t.value, [.25e6, NAN, 0, .75e6])
+    assert t.label.isna().tolist() == [False, True, False, False] and "1 of 4 genes have no value (g2)" in caplog.text
+
 def test_tpm_with_the_lengths_of_an_annotation(tmp_path):
     exon = lambda g, s, e: f'1\tx\texon\t{s}\t{e}\t.\t+\t.\tgene_id "{g}.7";\n'
     gtf = write(tmp_path/"a.gtf",

@@ -199,6 +199,13 @@ def test_the_command_on_genes_regions_and_variants(files, capsys):
     assert lift(files, "--base", 1, files/"t.tsv", files/"t.csv") == 0
     assert (files/"t.csv").read_text() == "chrom,start,end,p\nchr3,241,250,.5\n"
 
+def test_what_goes_into_a_gz_is_packed_once(files):
+    write(files/"r.bed", "chr1\t400\t410\n")
+    for name in ("one.bed.gz", "two.bed.gz"):
+        assert lift(files, files/"r.bed", files/name) == 0
+        assert gzip.decompress((files/name).read_bytes()) == b"chr3\t240\t250\n"
+    assert (files/"one.bed.gz").read_bytes() == (files/"two.bed.gz").read_bytes()
+
 @pytest.mark.parametrize("name,text,args,says", [
     ("g.tsv", "gene_id\tchrom\ttss\tstrand\nb\tchr1\t401\t+\n", (), "give --base 0 or 1"), ("x.tsv", "a\tb\n1\t2\n", (), "it has the columns a, b; needed are"),
     ("r.bed", "chr1\t5\n", (), "a BED has 3 or more columns"), ("r.bed", "chr1\t5\tx\n", (), "start and end need whole numbers: '5-x' (line 1)"),

@@ -167,6 +167,15 @@ def test_duplicates_and_mapping_quality(options, depth, tmp_path):
     x = bases(write_bam(tmp_path/"x.bam", COPIES), 0, 120, **options)
     assert [x[105], x[109], x[111]] == [depth[0], depth[1], depth[2]]
 
+def test_copies_of_a_pair_share_both_ends(tmp_path):
+    "100–200 thrice, once with its first mate on −; 100–250 is another fragment, though it begins where these do."
+    bam = write_bam(tmp_path/"x.bam", [
+        ("chr1", 100, 99, 60, "10M", 190, 100), ("chr1", 100, 99, 60, "10M", 190, 100), ("chr1", 100, 163, 60, "10M", 190, 100),
+        ("chr1", 100, 99, 60, "10M", 240, 150), ("chr1", 190, 147, 60, "10M", 100, -100), ("chr1", 190, 147, 60, "10M", 100, -100),
+        ("chr1", 190, 83, 60, "10M", 100, -100), ("chr1", 240, 147, 60, "10M", 100, -150)])
+    assert steps(bam, extend="template") == {0: 0, 100: 4, 200: 1, 250: 0}
+    assert steps(bam, extend="template", duplicates="position") == {0: 0, 100: 2, 200: 1, 250: 0}
+
 def test_copies_in_text_are_those_of_one_position(tmp_path):
     tags = write_tags(tmp_path/"x.tagAlign",
                       [("chr1", 10, 46, "+"), ("chr1", 10, 46, "+"), ("chr1", 10, 46, "-"), ("chr2", 10, 46, "+")])
@@ -253,6 +262,8 @@ def test_a_library_is_no_smaller_than_its_region(tmp_path, caplog):
     tags = write_tags(tmp_path/"x.tagAlign", FOUR)
     with pytest.raises(InputError, match="library_size = 3, but 4 reads count in the file alone"):
         steps(tags, normalise="rpkm", library_size=3)
+    with pytest.raises(InputError, match=r"x\.tagAlign: library_size = 2, but 3 reads count in the file alone; give all"):
+        steps(tags, normalise="rpm", library_size=2)
     steps(write_bam(tmp_path/"x.bam", [("chr1", 0, 0, 60, "10M")]), normalise="rpm")
     assert "all reads are on chr1; if the file is a region of a library, give library_size" in caplog.text
 
@@ -333,6 +344,23 @@ GOOD = "chr1\t1\t9\tN\t1000\t+\n"
 def test_wrong_lines(text, message, tmp_path):
     (tmp_path/"x.tagAlign").write_text(text)
     with pytest.raises(InputError, match=r"x\.tagAlign.*" + message): steps(tmp_path/"x.tagAlign")
+
+def test_names_of_reads_may_hold_a_hash(tmp_path):
+    name = "{}\t{}\t{}\tHWUSI:1:7#0/1\t1000\t{}\n"
+    for path in ("x.tagAlign", "x.tagAlign.gz"):
+        tags = write_tags(tmp_path/path, [("chr1", 10, 46, "+"), ("chr1", 20, 56, "-")], name)
+        assert steps(tags) == {0: 0, 10: 1, 20: 2, 46: 1, 56: 0}
+
+def test_blocks_of_bgzip_that_end_early(tmp_path):
+    "Each block holds whole lines, as bgzip writes them; what closes the file is 28 bytes."
+    def packed(start):
+        pysam.tabix_compress(write_tags(tmp_path/"one", [("chr1", start, start + 9, "+")]), str(tmp_path/"one.gz"), force=True)
+        return (tmp_path/"one.gz").read_bytes()
+    tags = tmp_path/"x.tagAlign.gz"
+    tags.write_bytes(packed(10)[:-28] + packed(50))
+    assert steps(tags) == {0: 0, 10: 1, 19: 0, 50: 1, 59: 0}
+    tags.write_bytes(packed(10)[:-28])
+    with pytest.raises(InputError, match=r"x\.tagAlign\.gz: the gzip stream ends early"): steps(tags)
 
 def test_windows_line_ends_and_blank_lines(tmp_path):
     (tmp_path/"x.tagAlign").write_bytes(GOOD.replace("\n", "\r\n").encode() + b"\r\n" + GOOD.encode() + b"\n")

@@ -1,8 +1,9 @@
 "Chromosome folds: the published ones to the letter, balanced and explicit ones, and every way to be refused."
 import pandas as pd, pytest
-from chromexpress.core import InputError
+from chromexpress.core import InputError, Problems
 from chromexpress.genome import chrom_sizes, read_genes
 from chromexpress.splits import GROUPS, HALVES, Fold, assign, deal, halve, make_folds
+from chromexpress.study import parse_study
 pytestmark = pytest.mark.usefixtures("hear")
 
 CHROMS = [f"chr{c}" for c in [*range(1, 23), "X", "Y"]]
@@ -121,6 +122,10 @@ def test_more_wrong_explicit():
     (dict(scheme="balanced", k=25), "k = 25.*at most 24"),
     (dict(scheme="balanced", valid_share=1.), "valid_share = 1.0"),
     (dict(scheme="balanced", valid_share=.3, both_halves=True), "both_halves does not go with"),
+    (dict(k=4), r"k: scheme 'published' does not heed it, only balanced; leave it out"),
+    (dict(valid_share=.3), "valid_share: scheme 'published' does not heed it"),
+    (dict(folds=[EXPLICIT]), "folds: scheme 'published' does not heed it, only explicit"),
+    (dict(scheme="explicit", folds=[EXPLICIT], both_halves=True), "both_halves: .* only published and balanced"),
     (dict(scheme="balanced", k=24), "empty split: no labelled gene in fold 1 .test.")])
 def test_wrong_options(kwargs, message):
     with pytest.raises(InputError, match=message): make_folds(TEN, CHROMS, **kwargs)
@@ -128,6 +133,19 @@ def test_wrong_options(kwargs, message):
 @pytest.mark.parametrize("chroms", [["chrI", "chrII"], [*CHROMS, "chrM"], ["1", "2"]])
 def test_published_is_human(chroms):
     with pytest.raises(InputError, match="published.*balanced"): make_folds(pd.Series(5, index=chroms), chroms)
+
+def test_lists_of_a_study_may_name_chromosomes_without_genes(tmp_path):
+    for name, text in {"g.tsv": "gene_id\tchrom\ttss\tstrand\n" + "".join(f"g{k}\tchr{k}\t9000\t+\n" for k in (1, 2, 3)),
+                       "e.tsv": "gene_id\tK\ng1\t1\ng2\t2\ng3\t3\n", "x.bedGraph": "chr1\t0\t9\t1\n",
+                       "s.toml": 'name = "s"\nassembly = "hg19"\n[genes]\ntable = "g.tsv"\ntss_base = 1\n[expression]\ntable = "e.tsv"\n'
+                                 '[expression.cells]\nK = "K"\n[tracks.K]\nM = "x.bedGraph"\n[splits]\nscheme = "explicit"\n'
+                                 'folds = [{name = "1", train = ["chr1", "chr7"], valid = ["chr2"], test = ["chr3", "chrY"]}]\n'}.items():
+        (tmp_path/name).write_text(text)
+    fold = parse_study(tmp_path/"s.toml", Problems()).folds["1"]
+    assert (fold.train, fold.valid, fold.test) == (("chr1", "chr7"), ("chr2",), ("chr3", "chrY"))
+    (tmp_path/"s.toml").write_text((tmp_path/"s.toml").read_text().replace("chrY", "chrW"))
+    with pytest.raises(InputError, match="test: 'chrW' is not a chromosome of the study"):
+        parse_study(tmp_path/"s.toml", Problems()).folds
 
 def test_empty_splits_name_fold_and_part():
     with pytest.raises(InputError,
