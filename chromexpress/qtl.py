@@ -371,15 +371,16 @@ def enrichment(
 # %% ../nbs/33_qtl.ipynb #799a6cf5
 KEYS = ["cell", "tissue", "model", "config", "marks", "scorer", "direction", "decile"]
 
+def _ranked(effects):
+    "Which effects are ranked: those of places beside the promoter that the model sees."
+    return effects.effect.notna() & (effects.distance != 0)
+
 def score_tiles(
     tiles:pd.DataFrame, # of one cell and model: distance, effect; activity and contact where they are known
     absolute:bool=False, # rank by the absolute effect
 ) -> pd.DataFrame: # the tiles that have an effect, distal ones alone, with a column for each scorer
     "The scores that tiles are ranked by; tiles without an effect, which no model sees, are left out of all of them."
-    distal = tiles[tiles.effect.notna() & (tiles.distance != 0)].reset_index(drop=True)
-    if len(distal) < len(tiles):
-        log.info("qtl: %s of %s rows are promoters or have no effect; left out.", f"{len(tiles) - len(distal):,}",
-                 f"{len(tiles):,}")
+    distal = tiles[_ranked(tiles)].reset_index(drop=True)
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
 
@@ -392,20 +393,27 @@ def cell_enrichment(
     nulls=("genes",), # names of NULLS
     draws:int=10_000, # how many
     seed:int=0, # of the study
-    scorers=SCORERS, # those that are tested, as far as there is a column of them
+    scorers=SCORERS, # those that are tested, as far as all tiles have a value of them
 ) -> pd.DataFrame: # KEYS, RESULT
-    "All scorers and directions of one cell."
+    "All scorers and directions of one cell; a direction with fewer than 10 tiles is named, and left out."
     weight, parts = np.bincount(eqtls.tile[eqtls.tile >= 0], minlength=len(tiles)), []
     level = expression_classes(tiles.gene_id, y)
+    tested = [s for s in SCORERS if s in scorers and s in tiles and tiles[s].notna().all()]
     for direction, rows in (("upstream", tiles.distance < 0), ("downstream", tiles.distance > 0)):
         at = np.flatnonzero(rows)
-        if len(at) < 10: continue
-        for scorer, null in itertools.product([s for s in SCORERS if s in tiles and s in scorers], nulls):
+        if len(at) < 10: _say_few(keys, direction, len(at)); continue
+        for scorer, null in itertools.product(tested, nulls):
             ties = seed_of("qtl", seed, *keys, scorer, direction)
             r = enrichment(tiles.iloc[at], tiles[scorer].to_numpy()[at], weight[at], level[at], null, draws,
                            seed_of(ties, null), ties)
             parts.append(r.assign(**dict(zip(KEYS, keys)), scorer=scorer, direction=direction))
     return pd.concat(parts, ignore_index=True)[KEYS + RESULT] if parts else pd.DataFrame(columns=KEYS + RESULT)
+
+def _say_few(keys, direction, n):
+    "Log what is too little to be cut into deciles."
+    cell, tissue, model, _, marks = keys
+    log.warning("qtl: %s, %s, %s on %s: %d tiles %s, and deciles take 10 or more; not tested.", cell, tissue, model,
+                marks, n, direction)
 
 # %% ../nbs/33_qtl.ipynb #065e0819
 def adjusted(
@@ -430,22 +438,29 @@ def qtl_table(
     seed:int=0, # of the draws
     absolute:bool=False, # rank by the absolute effect
     scorers=SCORERS, # names of SCORERS
-): # KEYS, RESULT and q; and where the eQTLs went: cell, tissue, model, config, marks, why ("" for those in a tile), eqtls
+): # KEYS, RESULT and q; where the eQTLs went: KEYS up to marks, why ("" for those in a tile), eqtls
     "QTL enrichment of all cells. Raises: InputError as `exchange` and `place_eqtls` do, or if no tile has an eQTL."
     parts, placed, y = [], [], expression.set_index("gene_id")
+    _say_unranked(effects)
     of = list(effects.groupby(KEYS[:1] + KEYS[2:5], sort=False))
     for (cell, *model), d in progress(of, desc="qtl", unit="ranking"):
         tiles = score_tiles(d, absolute)
         for tissue in pairs.tissue[pairs.cell == cell]:
-            keys = cell, tissue, *model
+            keys, mine = (cell, tissue, *model), y.y[y.cell == cell]
             found = place_eqtls(eqtls[eqtls.tissue == tissue], tiles)
             placed.append(found.groupby("why").size().rename("eqtls").reset_index().assign(**dict(zip(KEYS, keys))))
-            parts.append(cell_enrichment(tiles, found, y.y[y.cell == cell], keys, nulls, draws, seed, scorers))
+            parts.append(cell_enrichment(tiles, found, mine, keys, nulls, draws, seed, scorers))
     went = pd.concat(placed, ignore_index=True)[[*KEYS[:5], "why", "eqtls"]]
     _say_where(went.groupby("why").eqtls.sum())
     return adjusted(pd.concat(parts, ignore_index=True)), went
 
 # %% ../nbs/33_qtl.ipynb #468dc08a
+def _say_unranked(effects):
+    "Log how many effects are not ranked."
+    if n := (~_ranked(effects)).sum():
+        log.info("qtl: of %s effects, over all cells and models, %s are of promoters or empty; left out.",
+                 f"{len(effects):,}", f"{n:,}")
+
 def _say_where(total):
     "Log where the eQTLs went."
     log.info("qtl: of %s eQTLs, over all cells and models, %s are in a tile of their gene; %s.", f"{total.sum():,}",
@@ -453,6 +468,7 @@ def _say_where(total):
     if not total.get("", 0):
         raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in both?")
 
+# %% ../nbs/33_qtl.ipynb #da44b7de
 def study_eqtls(
     study, # a `study.Study`: assembly, sizes
     files, # tables of eQTLs
@@ -469,7 +485,8 @@ def study_eqtls(
         parts.append(on_assembly(t, study.assembly, study.sizes, f))
     every = pd.concat(parts)
     once = every.drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
-    if n := len(every) - len(once): log.info("%s: %s eQTLs are in several of these files; they count once.", some(files), f"{n:,}")
+    if n := len(every) - len(once):
+        log.info("%s: %s eQTLs are in several of these files; they count once.", some(files), f"{n:,}")
     return once, pd.concat([g for g in gone if len(g)] or gone)
 
 # %% ../nbs/33_qtl.ipynb #c02bfd30
@@ -499,9 +516,10 @@ def with_baselines(
     effects:pd.DataFrame, # TILES
     study, # a `study.Study`: tracks, contacts, sizes, genes, assembly, out
     scorers=SCORERS, # those that are wanted
-) -> pd.DataFrame: # the same with activity, and with contact if the study has contacts
+) -> pd.DataFrame: # the same with activity, and with contact if the study has contacts; NaN where a cell has none
     "Add the marks' own signal in each tile, and its contact with the promoter."
-    parts = []
+    parts, lack = [], [c for c in dict.fromkeys(effects.cell) if c not in study.contacts]
+    if lack and "contact" in scorers: log.info("qtl: no contacts of %s; no baseline of contact.", some(lack))
     for (cell, marks), t in effects.groupby(["cell", "marks"], sort=False):
         tracks, of = study.tracks.get(cell, {}), study.contacts.get(cell)
         mine = [tracks[m] for m in marks.split("+") if m in tracks and not tracks[m].table]
@@ -547,16 +565,18 @@ def run_qtl(
     out, effects, scorers = study.out/"qtl", study_effects(study.out, places), scorers or SCORERS
     eqtls, lost = study_eqtls(study, files, assembly, chain)
     pairs = tissue_cells(eqtls.tissue, list(dict.fromkeys(effects.cell)), tissues or None)
-    used = _seeing(effects[effects.cell.isin(set(pairs.cell))])
-    table, went = qtl_table(with_baselines(used, study, scorers), eqtls, study.expression, pairs, scorers=scorers, **options)
+    used = with_baselines(_seeing(effects[effects.cell.isin(set(pairs.cell))]), study, scorers)
+    table, went = qtl_table(used, eqtls, study.expression, pairs, scorers=scorers, **options)
     tables = dict(tissues=pairs, placed=went, lost=lost, enrichment=table)
     for name, t in tables.items(): write_csv(out/f"{name}.csv", t)
     return out/"enrichment.csv"
 
 def _seeing(effects):
     "The effects of models that see tiles beside the promoter. Raises: InputError if none does."
-    known = effects.effect.notna() & (effects.distance != 0)
-    sees = known.groupby([effects[k] for k in (KEYS[0], *KEYS[2:5])]).transform("any")
-    if (~sees).any(): log.info("qtl: %s: nothing beside the promoter is in what the model sees; not tested.", some(sorted(set(effects.model[~sees]))))
+    sees = _ranked(effects).groupby([effects[k] for k in (KEYS[0], *KEYS[2:5])]).transform("any")
+    if (~sees).any():
+        log.info("qtl: %s: nothing beside the promoter is in what the model sees; not tested.",
+                 some(sorted(set(effects.model[~sees]))))
     if sees.any(): return effects[sees]
-    raise InputError("qtl: no model that was perturbed sees anything beside the promoter; add one with a wider window, such as window = 40000.")
+    raise InputError("qtl: no model that was perturbed sees anything beside the promoter; add one with a wider "
+                     "window, such as window = 40000.")
