@@ -36,13 +36,16 @@ def parse_variants(
         raise InputError(f"{path}: positions are counted from 1: {first_few(variants[bad])}.")
     return pd.DataFrame(dict(chrom=parts[0], pos=pos, build=parts[4].fillna("").replace(BUILDS)))
 
+# %% ../nbs/33_qtl.ipynb #8c64d1db
 def _assembly(said, given, path):
     "The assembly of the variants, of what the file says and what the user says."
     if len(said) > 1: raise InputError(f"{path}: its variants are of several assemblies: {', '.join(sorted(said))}.")
     on = next(iter(said), given)
     if given not in ("", on):
-        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave the assembly (--assembly, or in [qtl]) out.")
-    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly, or assembly in [qtl].")
+        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave the assembly (--assembly, or in "
+                         "[qtl]) out.")
+    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly, or assembly "
+                                "in [qtl].")
     return on
 
 # %% ../nbs/33_qtl.ipynb #5883a244
@@ -119,7 +122,8 @@ def on_assembly(
     other = sorted(set(eqtls.assembly) - {assembly})
     if other:
         raise InputError(f"{path}: its variants are on {other[0]}, the study is on {assembly}; give the chain file "
-                         f"from {other[0]} to {assembly} (--chain, or chain in [qtl]), or lift the table with `chromexpress liftover`.")
+                         f"from {other[0]} to {assembly} (--chain, or chain in [qtl]), or lift the table with "
+                         "`chromexpress liftover`.")
     ours = {n: c for c, n in reconcile(sorted(set(eqtls.chrom)), sizes, path).items()}
     known = eqtls.chrom.isin(list(ours))
     if (~known).any():
@@ -144,18 +148,25 @@ def tissue_cells(
 ) -> pd.DataFrame: # tissue (as in the table of eQTLs), cell
     "Which tissue is set against which cell. Raises: InputError if no tissue is any cell's."
     plain = lambda s: re.sub(r"[\W_]+", " ", str(s)).strip().lower()
-    if isinstance(path, dict): pairs = [(t, c) for t, of in path.items() for c in ([of] if isinstance(of, str) else of)]
-    else: pairs = check_columns(read_table(path), ["tissue", "cell"], path)[["tissue", "cell"]].to_numpy() if path else TISSUES
-    found, tissues = [], sorted(set(tissues))
+    pairs, found, tissues = _tissue_table(path), [], sorted(set(tissues))
     for cell in cells:
         mine = {plain(t) for t, c in pairs if c == cell} | ({plain(cell)} if not path else set())
         found += [(t, cell) for t in tissues if plain(t) in mine]
     unused = [t for t in tissues if t not in {t for t, _ in found}]
     if not found:
-        raise InputError(f"eQTLs: none of their tissues ({some(tissues)}) stands for a cell with effects ({some(cells)});"
-                         " say which does in a table of tissue and cell, and give it as --tissues, or in [qtl] as tissues.")
+        raise InputError(f"eQTLs: none of their tissues ({some(tissues)}) stands for a cell with effects "
+                         f"({some(cells)}); say which does in a table of tissue and cell, and give it as --tissues, "
+                         "or in [qtl] as tissues.")
     if unused: log.info("eQTLs: %d tissues stand for no cell (%s); not used.", len(unused), some(unused))
     return pd.DataFrame(found, columns=["tissue", "cell"])
+
+# %% ../nbs/33_qtl.ipynb #d3837dcc
+def _tissue_table(path):
+    "Pairs of tissue and cell: of a dictionary, a table, or `TISSUES`."
+    many = lambda of: [of] if isinstance(of, str) else of
+    if isinstance(path, dict): return [(t, c) for t, of in path.items() for c in many(of)]
+    if not path: return TISSUES
+    return check_columns(read_table(path), ["tissue", "cell"], path)[["tissue", "cell"]].to_numpy()
 
 # %% ../nbs/33_qtl.ipynb #5a3e94ed
 REASONS = ("gene without tiles", "other chromosome", "promoter", "outside the tiles", "between tiles")
@@ -249,7 +260,8 @@ def exchange(
         raise InputError(f"tiles: gene {tiles.gene_id.to_numpy()[twice][0]} has two at the same distance; "
                          "null 'genes' takes one at each.")
     if slot.max() >= 64:
-        raise InputError(f"tiles: {slot.max() + 1} distances from the TSS; null 'genes' takes the same tiles around all genes.")
+        raise InputError(f"tiles: {slot.max() + 1} distances from the TSS; null 'genes' takes the same tiles around "
+                         "all genes.")
     has = np.zeros((gene.max() + 1, slot.max() + 1), bool)
     has[gene, slot] = True
     return gene, slot, codes(level, np.unique(has, axis=0, return_inverse=True)[1].reshape(-1)[gene])
@@ -353,8 +365,7 @@ def enrichment(
     seed:int=0, # of the draws, from `core.seed_of`
     ties:int=0, # seed of the order of tied tiles, so that all nulls are asked about the same deciles
 ) -> pd.DataFrame: # decile (1 is the lowest score), the columns of RESULT, and p_random
-    """Enrichment of eQTLs in each decile of a score. p is empty where no eQTL is in any tile.
-    Raises: InputError as `exchange` does."""
+    "Enrichment of eQTLs by decile; p is empty where no tile has one. Raises: InputError as `exchange` does."
     rng = np.random.default_rng(seed)
     label = deciles(score, np.random.default_rng(ties))
     hits, total = np.bincount(label, weight, 10), weight.sum()
@@ -370,6 +381,7 @@ def enrichment(
 
 # %% ../nbs/33_qtl.ipynb #799a6cf5
 KEYS = ["cell", "tissue", "model", "config", "marks", "scorer", "direction", "decile"]
+TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
 
 def _ranked(effects):
     "Which effects are ranked: those of places beside the promoter that the model sees."
@@ -409,12 +421,6 @@ def cell_enrichment(
             parts.append(r.assign(**dict(zip(KEYS, keys)), scorer=scorer, direction=direction))
     return pd.concat(parts, ignore_index=True)[KEYS + RESULT] if parts else pd.DataFrame(columns=KEYS + RESULT)
 
-def _say_few(keys, direction, n):
-    "Log what is too little to be cut into deciles."
-    cell, tissue, model, _, marks = keys
-    log.warning("qtl: %s, %s, %s on %s: %d tiles %s, and deciles take 10 or more; not tested.", cell, tissue, model,
-                marks, n, direction)
-
 # %% ../nbs/33_qtl.ipynb #065e0819
 def adjusted(
     table:pd.DataFrame, # rows of `cell_enrichment`
@@ -426,8 +432,6 @@ def adjusted(
     return table.reset_index(drop=True)
 
 # %% ../nbs/33_qtl.ipynb #f8772a1d
-TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
-
 def qtl_table(
     effects:pd.DataFrame, # TILES, of dose 0; activity and contact where they are known
     eqtls:pd.DataFrame, # from `on_assembly`
@@ -466,7 +470,14 @@ def _say_where(total):
     log.info("qtl: of %s eQTLs, over all cells and models, %s are in a tile of their gene; %s.", f"{total.sum():,}",
              f"{total.get('', 0):,}", "; ".join(f"{total[w]:,} {w}" for w in REASONS if w in total) or "none is left")
     if not total.get("", 0):
-        raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in both?")
+        raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in "
+                         "both?")
+
+def _say_few(keys, direction, n):
+    "Log what is too little to be cut into deciles."
+    cell, tissue, model, _, marks = keys
+    log.warning("qtl: %s, %s, %s on %s: %d tiles %s, and deciles take 10 or more; not tested.", cell, tissue, model,
+                marks, n, direction)
 
 # %% ../nbs/33_qtl.ipynb #da44b7de
 def study_eqtls(
@@ -494,7 +505,7 @@ def study_effects(
     out, # results folder of a study
     places:str="tiles", # folder below <out>/perturb
 ) -> pd.DataFrame: # TILES: distal tiles and promoters, at the lowest dose
-    "What taking each tile away does. Raises: InputError if nothing has been perturbed."
+    "What taking each tile away does. Raises: InputError if nothing has been perturbed, or by a dose of 1 alone."
     folder = Path(out)/"perturb"/places
     about = json.loads((folder/"perturb.json").read_text()) if (folder/"perturb.json").is_file() else {}
     files = [folder/f for f in about["tables"]] if "tables" in about else sorted(folder.glob("*/*.csv.gz"))
@@ -505,6 +516,8 @@ def study_effects(
         head = check_columns(pd.read_csv(f, nrows=0), read, f)
         t = pd.read_csv(f, usecols=read, dtype={k: v for k, v in text.items() if k in head}, keep_default_na=False,
                         na_values={c: [""] for c in ("dose", "effect")})
+        if t.dose.min() == 1:
+            raise InputError(f"{f}: its lowest dose is 1, which changes nothing; give a lower one in [perturb].")
         parts.append(t.loc[t.dose == t.dose.min(), TILES])
     t = pd.concat(parts, ignore_index=True)
     log.info("%s: %s effects of %d cells, %d models and sets of marks.", folder, f"{len(t):,}", t.cell.nunique(),
@@ -571,6 +584,7 @@ def run_qtl(
     for name, t in tables.items(): write_csv(out/f"{name}.csv", t)
     return out/"enrichment.csv"
 
+# %% ../nbs/33_qtl.ipynb #b9f59bf9
 def _seeing(effects):
     "The effects of models that see tiles beside the promoter. Raises: InputError if none does."
     sees = _ranked(effects).groupby([effects[k] for k in (KEYS[0], *KEYS[2:5])]).transform("any")

@@ -109,6 +109,12 @@ def test_contact_is_the_highest_score_that_meets_the_tile():
                      columns=["gene_id", "chrom", "start", "end", "score"])
     assert contact_of(two_sides(), e).tolist() == [3., 2., 0., 0.]
 
+def test_effects_of_a_dose_that_changes_nothing_are_refused(tmp_path): # all 0, they would be ranked by chance
+    (tmp_path/"perturb"/"tiles"/"m-c").mkdir(parents=True)
+    t = two_sides().assign(cell="A", model="m", config="c", marks="K", effect=0., dose=1.)
+    t.to_csv(tmp_path/"perturb"/"tiles"/"m-c"/"A-K.csv.gz", index=False)
+    with pytest.raises(InputError, match="A-K.csv.gz: its lowest dose is 1, which changes nothing; give a lower one"): study_effects(tmp_path)
+
 # chance
 
 def test_deciles_are_equal_and_ties_are_broken_by_chance():
