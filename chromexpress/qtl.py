@@ -396,6 +396,12 @@ def score_tiles(
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
 
+def _say_few(keys, direction, n):
+    "Log what is too little to be cut into deciles."
+    cell, tissue, model, _, marks = keys
+    log.warning("qtl: %s, %s, %s on %s: %d tiles %s, and deciles take 10 or more; not tested.", cell, tissue, model,
+                marks, n, direction)
+
 # %% ../nbs/33_qtl.ipynb #af8d3849
 def cell_enrichment(
     tiles:pd.DataFrame, # from `score_tiles`
@@ -472,12 +478,6 @@ def _say_where(total):
     if not total.get("", 0):
         raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in "
                          "both?")
-
-def _say_few(keys, direction, n):
-    "Log what is too little to be cut into deciles."
-    cell, tissue, model, _, marks = keys
-    log.warning("qtl: %s, %s, %s on %s: %d tiles %s, and deciles take 10 or more; not tested.", cell, tissue, model,
-                marks, n, direction)
 
 # %% ../nbs/33_qtl.ipynb #da44b7de
 def study_eqtls(
