@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, atomic, check_columns, log, seed_of, write_csv
 from .data import Task, log_linear, track_folder
-from .evaluate import (blind_rows, bootstrap_both, by_cell, by_target, chrom_of, interval, pearson, resamples,
-                                   read_table, side_by_side)
+from .evaluate import (blind_rows, bootstrap_both, by_cell, by_target, chrom_of, interval, pearson,
+                                   read_table, resamples, side_by_side)
 from .findings import pooled
 from .genome import some
 from .study import Study
@@ -63,7 +63,8 @@ def track_activity(
 ) -> pd.DataFrame: # genes × windows, float32; genes in the order of the frame
     "The activity of one mark in one cell. Raises: InputError if its signal is not there."
     lack = [w for w, (_, store) in fields.items() if not all(p.exists() for p in store_paths(folder, store))]
-    if lack: raise InputError(f"{folder}: no binned signal for a window of {lack[0]:,} bp; `chromexpress prepare` makes it.")
+    if lack: raise InputError(f"{folder}: no binned signal for a window of {lack[0]:,} bp; `chromexpress prepare` "
+                              "makes it.")
     found, chunks = {}, np.array_split(np.arange(len(genes)), max(1, -(-len(genes) // rows)))
     for window, (need, store) in fields.items():
         parts = [mean_log(read_windows([folder], need, store, genes, part)[..., 0], scale) for part in chunks]
@@ -84,10 +85,12 @@ def cell_activity(
         try: own = track_activity(track_folder(study.out, track), fields[cell, mark], study.genes, track.scale)
         except InputError as e: skipped.append((cell, mark, str(e))); continue
         for w, n in own.isna().sum().items():
-            if n: log.info("%s %s: %d of %d genes have no measured bin within %d bp, and no activity.", cell, mark, n, len(own), w)
+            if n: log.info("%s %s: %d of %d genes have no measured bin in the %d bp around the TSS, and no activity.",
+                           cell, mark, n, len(own), w)
         found |= {(mark, w): own[w] for w in own}
     columns = pd.MultiIndex.from_arrays([[m for m, _ in found], [w for _, w in found]], names=["mark", "window"])
-    return pd.DataFrame(dict(enumerate(found.values())), index=pd.Index(study.genes.gene_id, name="gene_id")).set_axis(columns, axis=1)
+    genes = pd.Index(study.genes.gene_id, name="gene_id")
+    return pd.DataFrame(dict(enumerate(found.values())), index=genes).set_axis(columns, axis=1)
 
 # %% ../nbs/30_activity.ipynb #abb8d992
 def ranks_within(
@@ -116,7 +119,8 @@ def bootstrap_rho(
         part, syy = np.empty((len(counts), xs.shape[1])), (counts * ry**2).sum(1)
         for j in range(xs.shape[1]):
             rx = ranks_within(xs[:, j], counts) - middle
-            with np.errstate(invalid="ignore"): part[:, j] = (counts * rx * ry).sum(1) / np.sqrt(syy * (counts * rx**2).sum(1))
+            with np.errstate(invalid="ignore"):
+                part[:, j] = (counts * rx * ry).sum(1) / np.sqrt(syy * (counts * rx**2).sum(1))
         parts.append(part)
     return np.vstack(parts)
 
@@ -127,7 +131,8 @@ def marks_beside_models(
 ) -> dict: # genes (bytes of a bool mask) → list of (mark, model, config, positions of its runs)
     "Which models go with which mark, grouped by the genes that they are compared on."
     runs, found = {}, {}
-    for j, (model, config, _, marks, _) in enumerate(preds.columns): runs.setdefault((marks, model, config), []).append(j)
+    for j, (model, config, _, marks, _) in enumerate(preds.columns):
+        runs.setdefault((marks, model, config), []).append(j)
     have = preds.notna().to_numpy()
     for mark in dict.fromkeys(activity.columns.get_level_values("mark")):
         known = activity[mark].notna().all(axis=1).to_numpy()
@@ -157,9 +162,10 @@ def beside(
     rows = []
     for mark, model, config, runs in entries:
         for i, (_, window) in [(at[c], c) for c in fields if c[0] == mark]:
-            own = dict(mark=mark, window=window, model=model, config=config, n=len(y), **ends("pearson", r[i], gene[:, i], block[:, i]),
-                       spearman=rho[i], spearman_low=spread[0, i], spearman_high=spread[1, i])
-            rows.append(own | lead(r, gene, block, i, [at[j] for j in runs]))
+            own = dict(mark=mark, window=window, model=model, config=config, n=len(y), spearman=rho[i],
+                       spearman_low=spread[0, i], spearman_high=spread[1, i])
+            rows.append(own | ends("pearson", r[i], gene[:, i], block[:, i])
+                        | lead(r, gene, block, i, [at[j] for j in runs]))
     return rows
 
 # %% ../nbs/30_activity.ipynb #c90322a4
@@ -178,8 +184,10 @@ def ends(
     block:np.ndarray, # (draws,) in resamples of chromosomes
 ) -> dict: # the value and its two intervals
     "A value with its 95 % intervals by gene and by chromosome."
-    return {name: value} | {f"{name}_{end}": v for end, v in zip(("low", "high", "block_low", "block_high"), (*interval(gene), *interval(block)))}
+    found = zip(("low", "high", "block_low", "block_high"), (*interval(gene), *interval(block)))
+    return {name: value} | {f"{name}_{end}": v for end, v in found}
 
+# %% ../nbs/30_activity.ipynb #28fa1765
 def lead(
     r:np.ndarray, # (columns,) correlations
     gene:np.ndarray, # (draws, columns) in resamples of genes
@@ -192,9 +200,10 @@ def lead(
     return ends("r_model", *own) | ends("lead", *(m - sign * a[..., i] for m, a in zip(own, (r, gene, block))))
 
 # %% ../nbs/30_activity.ipynb #9cc21953
+_ends = ("", "_low", "_high", "_block_low", "_block_high")
 correlation_columns = ["study", "cell", "group", "mark", "window", "fold", "model", "config", "n",
-                       *(f"pearson{e}" for e in ("", "_low", "_high", "_block_low", "_block_high")), "spearman", "spearman_low", "spearman_high",
-                       *(f"{k}{e}" for k in ("r_model", "lead") for e in ("", "_low", "_high", "_block_low", "_block_high"))]
+                       *(f"pearson{e}" for e in _ends), *(f"spearman{e}" for e in _ends[:3]),
+                       *(f"{k}{e}" for k in ("r_model", "lead") for e in _ends)]
 
 def correlate(
     activity:pd.DataFrame, # genes × (mark, window), of one cell
@@ -204,23 +213,30 @@ def correlate(
     draws:int=1000, # bootstrap resamples
     seed:int=0, # of the bootstrap
 ) -> pd.DataFrame: # `correlation_columns`: a row for each mark, window, model and fold, and for fold "all"
-    "Activity against expression on blind test genes, beside the models. Raises: InputError as `blind_rows` and `chrom_of` do."
+    "Activity against expression on blind test genes. Raises: InputError as `blind_rows` and `chrom_of` do."
     rows, tested = [], blind_rows(predictions)
-    for (study, cell), of_cell in tested[tested.trained_on == tested.cell].groupby(["study", "cell"]):
+    own = tested[tested.trained_on == tested.cell]
+    for (study, cell), of_cell in own.groupby(["study", "cell"]):
         for target in by_target(of_cell) if len(activity.columns) else ():
             for fold, part in [*target.groupby("fold"), ("all", target)]:
-                y, preds = side_by_side(part)
-                own = activity.reindex(y.index)
-                for mask, entries in marks_beside_models(own, preds).items():
-                    have = np.frombuffer(mask, bool)
-                    say_left_out(cell, fold, entries, have)
-                    if have.sum() < 3: continue
-                    found = beside(entries, y.to_numpy()[have], own[have], preds.to_numpy()[have], chrom_of(y.index[have], chroms),
-                                   draws, seed, study, cell, fold)
-                    rows += [dict(study=study, cell=cell, group=group, fold=fold) | row for row in found]
-    table = pd.DataFrame(rows, columns=correlation_columns)
-    return table.assign(last=table.fold == "all").sort_values(["study", "cell", "mark", "window", "last", "fold", "model", "config"],
-                                                             ignore_index=True)[correlation_columns]
+                found = _of_part(part, activity, chroms, cell, fold, (draws, seed, study, cell, fold))
+                rows += [dict(study=study, cell=cell, group=group, fold=fold) | row for row in found]
+    table, order = pd.DataFrame(rows, columns=correlation_columns), ["last", "fold", "model", "config"]
+    return table.assign(last=table.fold == "all").sort_values(["study", "cell", "mark", "window", *order],
+                                                              ignore_index=True)[correlation_columns]
+
+# %% ../nbs/30_activity.ipynb #d9035985
+def _of_part(part, activity, chroms, cell, fold, drawn):
+    "The rows of `beside` of one fold, or of all."
+    (y, preds), rows = side_by_side(part), []
+    own = activity.reindex(y.index)
+    for mask, entries in marks_beside_models(own, preds).items():
+        have = np.frombuffer(mask, bool)
+        say_left_out(cell, fold, entries, have)
+        if have.sum() < 3: continue
+        blocks = chrom_of(y.index[have], chroms)
+        rows += beside(entries, y.to_numpy()[have], own[have], preds.to_numpy()[have], blocks, *drawn)
+    return rows
 
 def say_left_out(
     cell:str, # cell type
@@ -229,7 +245,9 @@ def say_left_out(
     have:np.ndarray, # (genes,) bool: which are compared
 ):
     "Log what is too small to correlate."
-    if have.sum() < 3: log.warning("%s, fold %s: %d test genes with activity of %s, too few to correlate.", cell, fold, have.sum(), some(e[0] for e in entries))
+    if have.sum() < 3:
+        log.warning("%s, fold %s: %d test genes with activity of %s, too few to correlate.", cell, fold, have.sum(),
+                    some(e[0] for e in entries))
 
 # %% ../nbs/30_activity.ipynb #3fda402e
 def long_activity(
@@ -238,9 +256,10 @@ def long_activity(
     cell:str, # cell type
 ) -> pd.DataFrame: # study, cell, mark, window, gene_id, activity
     "The activity of a cell as a tidy table."
-    parts = [pd.DataFrame(dict(study=study, cell=cell, mark=mark, window=window, gene_id=activity.index, activity=column.to_numpy(np.float32)))
-             for (mark, window), column in activity.items()]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns="study cell mark window gene_id activity".split())
+    parts = [pd.DataFrame(dict(study=study, cell=cell, mark=mark, window=window, gene_id=activity.index,
+                               activity=column.to_numpy(np.float32))) for (mark, window), column in activity.items()]
+    if not parts: return pd.DataFrame(columns="study cell mark window gene_id activity".split())
+    return pd.concat(parts, ignore_index=True)
 
 def write_activity(
     path, # activity.csv.gz
@@ -250,7 +269,8 @@ def write_activity(
     with atomic(path) as tmp, open(tmp, "wb") as raw:
         with gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
             for i, table in enumerate(tables):
-                file.write(table.to_csv(index=False, header=i == 0, float_format="%.9g", lineterminator="\n").encode())
+                text = table.to_csv(index=False, header=i == 0, float_format="%.9g", lineterminator="\n")
+                file.write(text.encode())
 
 # %% ../nbs/30_activity.ipynb #baad7e51
 def receptive_fields(
@@ -258,22 +278,25 @@ def receptive_fields(
     tasks:list[Task], # the runs
 ) -> pd.DataFrame: # rows of `findings.pooled` with base (the model in the registry), window and bin (bp)
     "Accuracy of each model with its receptive field; models without a window around the TSS are left out."
-    of = {}
+    of, none = {}, dict(base=None, window=0, bin=0)
     for t in tasks:
-        if needs := windows_of(t): of[t.run.model, t.run.config] = dict(base=t.model.name, window=needs[-1].window, bin=needs[-1].bin)
+        if not (needs := windows_of(t)): continue
+        of[t.run.model, t.run.config] = dict(base=t.model.name, window=needs[-1].window, bin=needs[-1].bin)
     table = pooled(metrics)
-    found = pd.DataFrame([of.get(k, dict(base=None, window=0, bin=0)) for k in zip(table.model, table.config)], index=table.index)
-    if lack := sorted(set(table.model[found.window == 0])): log.info("receptive_fields.csv: %s: no window around the TSS.", some(lack))
+    found = pd.DataFrame([of.get(k, none) for k in zip(table.model, table.config)], index=table.index)
+    lack = sorted(set(table.model[found.window == 0]))
+    if lack: log.info("receptive_fields.csv: %s: no window around the TSS.", some(lack))
     return pd.concat([table, found], axis=1)[found.window > 0].reset_index(drop=True)
 
 # %% ../nbs/30_activity.ipynb #5dd74bf6
 def activity_groups(
     correlation:pd.DataFrame, # the table of `correlate`, of several cells
-) -> pd.DataFrame: # a row for each cell, mark and window, folds pooled; with cells (of the group) and group_mean (of their r)
+) -> pd.DataFrame: # a row a cell, mark and window, folds pooled; with cells (of the group), group_mean (of their r)
     "Activity's correlation with expression by group of cells."
     check_columns(correlation, ["cell", "group", "mark", "window", "fold", "n", "pearson"], "activity_correlation")
-    rows = correlation[correlation.fold == "all"].sort_values(["cell", "mark", "window", "n"], ascending=[True, True, True, False], kind="stable")
-    rows = rows.drop_duplicates(["cell", "mark", "window"]).drop(columns=[c for c in rows if c.startswith(("r_model", "lead", "model", "config"))])
+    rows, of = correlation[correlation.fold == "all"], ["cell", "mark", "window"]
+    rows = rows.sort_values([*of, "n"], ascending=[True, True, True, False], kind="stable").drop_duplicates(of)
+    rows = rows.drop(columns=[c for c in rows if c.startswith(("r_model", "lead", "model", "config"))])
     r = rows.groupby(["group", "mark", "window"]).pearson
     return rows.assign(cells=r.transform("count"), group_mean=r.transform("mean")).reset_index(drop=True)
 
@@ -283,8 +306,9 @@ def blind_expression(
     rows:int=500_000, # rows held at a time
 ) -> pd.DataFrame: # cell, gene_id, expression of every labelled gene that some run was tested on
     "The expression of blind test genes, as the first run of a cell has it."
-    used, found = ["cell", "split", "gene_id", "y_true"], pd.DataFrame(dict(cell=[], gene_id=[], y_true=[])).astype(dict(cell=str, gene_id=str))
-    for part in pd.read_csv(path, usecols=used, dtype=dict(cell=str, gene_id=str), keep_default_na=False, na_values=[""], chunksize=rows):
+    used, text = ["cell", "split", "gene_id", "y_true"], dict(cell=str, gene_id=str)
+    found = pd.DataFrame(dict(cell=[], gene_id=[], y_true=[])).astype(text)
+    for part in pd.read_csv(path, usecols=used, dtype=text, keep_default_na=False, na_values=[""], chunksize=rows):
         part = part[(part.split == "test") & part.y_true.notna()].drop(columns="split")
         found = pd.concat([found, part]).drop_duplicates(["cell", "gene_id"])
     return found.rename(columns=dict(y_true="expression")).sort_values(["cell", "gene_id"], ignore_index=True)
@@ -301,13 +325,14 @@ def write_activities(
     cells, of = sorted({c for c, _ in fields}), {c: g for g, cells in study.groups.items() for c in cells}
     skipped += [(c, "activity", "no finished run.") for c in study.cells if c not in cells]
     found = {c: cell_activity(study, c, fields, skipped) for c in cells}
-    write_activity(study.out/"activity.csv.gz", (long_activity(table, study.name, c) for c, table in found.items()))
+    write_activity(study.out/"activity.csv.gz", (long_activity(t, study.name, c) for c, t in found.items()))
     chroms, parts = study.genes.set_index("gene_id").chrom, {}
     for c, test in by_cell(study.out/"predictions.csv"):
         if c not in found or not (test.split == "test").any(): continue
         parts[c] = correlate(found[c], test, chroms, of.get(c, "other") if of else "all cells", draws, seed)
     skipped += [(c, "correlations of activity", "no labelled test gene.") for c in cells if c not in parts]
-    write_csv(study.out/"activity_correlation.csv", pd.concat(parts.values()) if parts else pd.DataFrame(columns=correlation_columns))
+    table = pd.concat(parts.values()) if parts else pd.DataFrame(columns=correlation_columns)
+    write_csv(study.out/"activity_correlation.csv", table)
     write_csv(study.out/"receptive_fields.csv", receptive_fields(read_table(study.out/"metrics.csv"), tasks))
     for c, what, why in skipped: log.info("activity: %s, %s is left out: %s", c, what, why)
     return skipped

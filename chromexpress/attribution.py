@@ -537,8 +537,8 @@ def attribution_units(
     study, # a checked Study
     units:dict, # id → Unit, all of the study, as of `plan_units`
     wanted:dict, # from `study.wanted_attribution`
-): # id → Unit, of all that have finished runs; rows of cell, what and reason for what is left out
-    "A unit for each method, baseline, model, cell and set of marks. Raises: InputError for names that the grid does not have."
+): # id → Unit, of all that have finished runs and blind genes; rows of cell, what and reason for what is left out
+    "A unit a method, baseline, model, cell and set of marks. Raises: InputError for names that the grid does not have."
     by_task = {id(u.work): u for u in units.values() if u.kind == "run"}
     groups, known, found, skipped = {}, {}, {}, []
     for t in narrow([u.work for u in by_task.values()], {k: wanted[k] for k in ("cells", "models", "marks")}):
@@ -549,8 +549,8 @@ def attribution_units(
         for m in wanted["methods"] if done else ():
             key = run.model, run.config, m
             why[m] = known[key] if key in known else known.setdefault(key, lacks_of(done[0].work, m))
-        if len(done) < len(runs):
-            skipped.append((run.cell, f"attribution: {what}", f"{len(runs) - len(done)} of {len(runs)} runs are not finished"))
+        skipped += [(run.cell, f"attribution: {what}", lack) for lack in _lacks_runs(runs, done, wanted["genes"])]
+        if not _blind(done, wanted["genes"]): continue
         for method, reason in why.items():
             if reason: skipped.append((run.cell, f"attribution by {method}: {what}", reason)); continue
             for baseline in wanted["baselines"]:
@@ -558,13 +558,25 @@ def attribution_units(
                 found[u.id] = u
     return found, skipped
 
+# %% ../nbs/32_attribution.ipynb #793d303a
+def _blind(done, genes):
+    "How many blind genes of these runs are attributed, over all runs."
+    return sum(len(blind_rows_of(u.work, genes)) for u in done)
+
+def _lacks_runs(runs, done, genes):
+    "What is missing of the runs of one model, cell and set of marks."
+    found = [f"{len(runs) - len(done)} of {len(runs)} runs are not finished"] if len(done) < len(runs) else []
+    if not done or _blind(done, genes): return found
+    drawn = f"none of the {genes} genes that were drawn is blind; give genes a larger number, or 0 for all"
+    return [*found, drawn if genes else "no gene is on the test chromosomes of its runs"]
+
 def _unit(study, done, work): # the unit of some finished runs
-    run = done[0].work.run
+    task, run = done[0].work, done[0].work.run
     folder, marks = attribution_folder(study, work.method, work.baseline, work.genes), "+".join(run.marks)
     made = dict(runs=[(u.id, u.identity) for u in done], method=work.method, baseline=work.baseline, genes=work.genes,
                 expression=digest(study.y(run.cell).tobytes().hex(), 12),
-                code=code_version(*ATTRIBUTION_CODE, *model_code(done[0].work.model)))
-    n = sum(len(blind_rows_of(u.work, work.genes)) for u in done)
+                code=code_version(*ATTRIBUTION_CODE, *model_code(task.model)))
+    n = _blind(done, work.genes)
     return Unit(f"attribution:{folder.name}:{run.model}:{run.cell}:{marks}", "attribution",
                 folder/f"{run.model}-{run.config}"/run.cell/marks, made, TABLES, tuple(u.id for u in done), work,
                 dict(seconds=1 + .01*n, bytes=min(4*n*100*len(run.marks), KEPT)))

@@ -18,10 +18,11 @@ from .genome import some
 # %% ../nbs/34_combinations.ipynb #654c3b53
 def additions(
     columns, # (model, config, trained_on, marks, seed) of each run of a cell
-) -> list[dict]: # model, config, added, to, marks, and the positions of their runs: js_both, js_to, js_added (empty if not run)
+) -> list[dict]: # model, config, added, to, marks, and positions of runs: js_both, js_to, js_added (empty if not run)
     "Every mark on top of every set that was run without it."
     runs, found = {}, []
-    for j, (model, config, _, marks, seed) in enumerate(columns): runs.setdefault((model, config), {}).setdefault(marks, {})[seed] = j
+    for j, (model, config, _, marks, seed) in enumerate(columns):
+        runs.setdefault((model, config), {}).setdefault(marks, {})[seed] = j
     for (model, config), of in sorted(runs.items()):
         for marks in sorted(of, key=lambda m: (m.count("+"), m)):
             for added in marks.split("+") if "+" in marks else ():
@@ -30,7 +31,8 @@ def additions(
                 alone = of.get(added, {})
                 if not seeds: continue
                 pick = lambda runs: [runs[s] for s in seeds if s in runs]
-                found.append(dict(model=model, config=config, added=added, to=to, marks=marks, js_both=pick(of[marks]), js_to=pick(of[to]),
+                found.append(dict(model=model, config=config, added=added, to=to, marks=marks,
+                                  js_both=pick(of[marks]), js_to=pick(of[to]),
                                   js_added=pick(alone) if all(s in alone for s in seeds) else []))
     return found
 
@@ -40,21 +42,22 @@ def missing_steps(
 ) -> list[tuple]: # (model, reason), in words
     "The gains that cannot be told, and for want of which runs."
     known, found = {(d["model"], d["config"], d["added"], d["to"]) for d in additions(columns)}, []
-    runs = {}
+    runs, short = {}, lambda m: m if m.count("+") < 3 else f"{m.count('+') + 1} marks"
     for model, config, _, marks, _ in columns: runs.setdefault((model, config), {})[marks] = None
     for (model, config), sets in sorted(runs.items()):
         single = [m for m in sets if "+" not in m and m != "sequence"]
         pairs = [set(m.split("+")) for m in sets]
         lack = [f"{a}+{b}" for a, b in combinations(single, 2) if {a, b} not in pairs]
-        if lack: found.append((model, f"{len(lack)} pairs of marks were not run ({some(lack)}); \"pairs\" in marks of [grid] asks for them."))
-        steps = [(m, a) for m in sets if "+" in m for a in m.split("+")]
-        short = lambda m: m if m.count("+") < 3 else f"{m.count('+') + 1} marks"
-        lost = [f"{a} in {short(m)}" for m, a in steps if (model, config, a, "+".join(o for o in m.split("+") if o != a)) not in known]
-        if lost: found.append((model, f"what a mark adds is not known {len(lost)} times, for the set without it was not run ({some(lost)})."))
+        if lack: found.append((model, f"{len(lack)} pairs of marks were not run ({some(lack)}); \"pairs\" in marks "
+                                      "of [grid] asks for them."))
+        steps = [(m, a, "+".join(o for o in m.split("+") if o != a)) for m in sets if "+" in m for a in m.split("+")]
+        lost = [f"{a} in {short(m)}" for m, a, to in steps if (model, config, a, to) not in known]
+        if lost: found.append((model, f"what a mark adds is not known {len(lost)} times, for the set without it was "
+                                      f"not run ({some(lost)})."))
     return found
 
 # %% ../nbs/34_combinations.ipynb #8389252c
-GAINS = ("gain", "better")                                   # over the rest; over the better of the rest and the mark alone
+GAINS = ("gain", "better")                             # over the rest; over the better of the rest and the mark alone
 
 def gain_row(
     of:dict, # from `additions`
@@ -65,18 +68,21 @@ def gain_row(
     "One gain."
     def mean(js): return [a[..., js].mean(-1) if js else a[..., 0] * np.nan for a in (r, gene, block)]
     both, to, added = (mean(of[f"js_{k}"]) for k in ("both", "to", "added"))
-    row = {k: of[k] for k in ("model", "config", "added", "to", "marks")} | dict(seeds=len(of["js_to"]), r_added=added[0], r_to=to[0], r_both=both[0])
+    row = {k: of[k] for k in ("model", "config", "added", "to", "marks")} | dict(
+        seeds=len(of["js_to"]), r_added=added[0], r_to=to[0], r_both=both[0])
     for name, base in (("gain", to), ("better", [np.maximum(a, b) for a, b in zip(to, added)])):
         value, (own, blocks) = both[0] - base[0], (both[i] - base[i] for i in (1, 2))
         (low, high), (block_low, block_high) = interval(own), interval(blocks)
-        row |= {name: value, f"{name}_low": low, f"{name}_high": high, f"{name}_p": np.nan if np.isnan(value) else two_sided(own),
-                f"{name}_block_low": block_low, f"{name}_block_high": block_high,
-                f"{name}_block_p": np.nan if np.isnan(value) or np.isnan(blocks).all() else two_sided(blocks)}
+        found = dict(zip(("", "_low", "_high", "_p", "_block_low", "_block_high", "_block_p"), (
+            value, low, high, np.nan if np.isnan(value) else two_sided(own), block_low, block_high,
+            np.nan if np.isnan(value) or np.isnan(blocks).all() else two_sided(blocks))))
+        row |= {f"{name}{end}": v for end, v in found.items()}
     return row
 
 # %% ../nbs/34_combinations.ipynb #252b3274
-combination_columns = ["study", "cell", "trained_on", "model", "config", "added", "to", "marks", "n", "seeds", "r_added", "r_to", "r_both",
-                       *(f"{g}{e}" for g in GAINS for e in ("", "_low", "_high", "_p", "_q", "_block_low", "_block_high", "_block_p", "_block_q"))]
+combination_columns = ["study", "cell", "trained_on", "model", "config", "added", "to", "marks", "n", "seeds",
+                       "r_added", "r_to", "r_both", *(f"{g}{e}" for g in GAINS for e in (
+                           "", "_low", "_high", "_p", "_q", "_block_low", "_block_high", "_block_p", "_block_q"))]
 
 def with_q(
     table:pd.DataFrame, # gains with p-values
@@ -97,19 +103,25 @@ def combine(
     seed:int=0, # of the bootstrap
 ) -> pd.DataFrame: # `combination_columns`, a row a gain
     "What each mark adds. Raises: InputError for too few draws, and as `blind_rows` and `chrom_of` do."
-    if draws < 10_000: raise InputError(f"combinations: {draws} draws are too few for a p-value; give 10,000 or more.")
+    if draws < 10_000:
+        raise InputError(f"combinations: {draws} draws are too few for a p-value; give 10,000 or more.")
     rows, tested = [], blind_rows(predictions)
-    for (study, on, cell), of_cell in tested[tested.trained_on == tested.cell].groupby(["study", "trained_on", "cell"]):
+    own = tested[tested.trained_on == tested.cell]
+    for (study, on, cell), of_cell in own.groupby(["study", "trained_on", "cell"]):
         for test in by_target(of_cell):
             y, preds = side_by_side(test)
             for mask, group in on_same_genes(preds).items():
                 have = np.frombuffer(mask, bool)
-                if have.sum() < 3: log.warning("%s: %d gains have fewer than 3 test genes in common: left out.", cell, len(group)); continue
-                found = gains_on(group, y.to_numpy()[have], preds.to_numpy()[have], chrom_of(y.index[have], chroms), draws, seed, study, cell)
+                if have.sum() < 3:
+                    log.warning("%s: %d gains have fewer than 3 test genes in common: left out.", cell, len(group))
+                    continue
+                given = y.to_numpy()[have], preds.to_numpy()[have], chrom_of(y.index[have], chroms)
+                found = gains_on(group, *given, draws, seed, study, cell)
                 rows += [dict(study=study, trained_on=on, cell=cell, n=int(have.sum())) | row for row in found]
     table = pd.DataFrame(rows, columns=[c for c in combination_columns if not c.endswith("_q")])
     return with_q(table.sort_values(["study", "cell", "model", "config", "marks", "added"], ignore_index=True))
 
+# %% ../nbs/34_combinations.ipynb #3dabf983
 def on_same_genes(
     preds:pd.DataFrame, # genes × runs, from `evaluate.side_by_side`
 ) -> dict: # genes (bytes of a bool mask) → gains, from `additions`
@@ -128,10 +140,11 @@ def gains_on(
     *seed, # what the draws depend on
 ) -> list[dict]: # from `gain_row`
     "Gains with the same draws for all."
-    used = sorted({j for d in group for k in ("both", "to", "added") for j in d[f"js_{k}"]})
+    names = [f"js_{k}" for k in ("both", "to", "added")]
+    used = sorted({j for d in group for k in names for j in d[k]})
     at, r = {j: i for i, j in enumerate(used)}, pearson(y, preds[:, used])
     gene, block = bootstrap_both(y, preds[:, used], blocks, draws, *seed)
-    return [gain_row(d | {f"js_{k}": [at[j] for j in d[f"js_{k}"]] for k in ("both", "to", "added")}, r, gene, block) for d in group]
+    return [gain_row(d | {k: [at[j] for j in d[k]] for k in names}, r, gene, block) for d in group]
 
 # %% ../nbs/34_combinations.ipynb #f8d8cdc9
 def example_combinations(
@@ -142,13 +155,15 @@ def example_combinations(
     names, parts = [f"ENSG{i:05}" for i in range(genes)], []
     chroms = pd.Series([f"chr{1 + i * 20 // genes}" for i in range(genes)], names)
     for c in range(cells):
-        rng = np.random.default_rng(c)
-        signal = dict(zip(("H3K4me3", "H3K9me3", "H3K27ac"), rng.normal(size=(3, genes)) * np.array([[1], [.02], [1]])))
+        rng, cell = np.random.default_rng(c), f"cell{c}"
+        noise = rng.normal(size=(3, genes)) * np.array([[1], [.02], [1]])
+        signal = dict(zip(("H3K4me3", "H3K9me3", "H3K27ac"), noise))
         y = signal["H3K4me3"] + signal["H3K27ac"] + rng.normal(size=genes)
         for size in (1, 2, 3):
             for marks in combinations(signal, size):
-                parts.append(pd.DataFrame(dict(study="example", model="ridge", config="c0", trained_on=f"cell{c}", cell=f"cell{c}",
-                    marks="+".join(marks), fold="1", seed=0, split="test", gene_id=names, y_true=y, y_pred=sum(signal[m] for m in marks))))
+                parts.append(pd.DataFrame(dict(
+                    study="example", model="ridge", config="c0", trained_on=cell, cell=cell, marks="+".join(marks),
+                    fold="1", seed=0, split="test", gene_id=names, y_true=y, y_pred=sum(signal[m] for m in marks))))
     return pd.concat(parts, ignore_index=True), chroms
 
 # %% ../nbs/34_combinations.ipynb #a42f5554
@@ -163,7 +178,7 @@ def adds(
     table:pd.DataFrame, # from `combine`
     added:str, # a mark
     to:str, # a mark, or several joined by "+", in any order
-) -> pd.DataFrame: # a row for each cell and model: r before and after, the gain with its interval and q, and a verdict
+) -> pd.DataFrame: # a row a cell and model: r before and after, the gain with its interval and q, and a verdict
     "What a mark adds to others, in which cells. Raises: InputError if that was not run."
     check_columns(table, ["cell", "model", "added", "to", "gain", "gain_q"], "combinations")
     same = table.to.map(lambda t: sorted(t.split("+")) == sorted(to.split("+")))
@@ -180,11 +195,11 @@ def adds_sentence(
     rows:pd.DataFrame, # from `adds`, of one model
 ) -> str: # such as "adds in 2 of 3 cells (A +.021, B +.013); no sign of a gain in C"
     "The answer in words."
-    said = []
+    said, signed = [], lambda g: f"{g:+.3f}".replace("0.", ".", 1).replace("-", "−")
     for verdict in ("adds", "takes away", "no sign of a gain", "not known"):
         of = rows[rows.verdict == verdict]
         if of.empty: continue
-        values = [f"{c} {g:+.3f}".replace("0.", ".", 1).replace("-", "−") for c, g in zip(of.cell, of.gain)]
+        values = [f"{c} {signed(g)}" for c, g in zip(of.cell, of.gain)]
         said.append(f"{verdict} in {len(of)} of {len(rows)} cells ({', '.join(values)})")
     return "; ".join(said)
 
@@ -196,13 +211,14 @@ def write_combinations(
     seed:int=0, # of the bootstrap
 ) -> list: # (cell, what, reason) for what cannot be told
     "Write combinations.csv, a cell at a time. Raises: InputError as `combine` does."
-    parts, skipped = [], []
+    parts, skipped, keys = [], [], ["model", "config", "trained_on", "marks", "seed"]
     for cell, predictions in by_cell(Path(out)/"predictions.csv"):
-        if not (predictions.split == "test").any(): skipped.append((cell, "gains of marks", "no labelled test gene.")); continue
+        tested = predictions[predictions.split == "test"]
+        if tested.empty: skipped.append((cell, "gains of marks", "no labelled test gene.")); continue
         parts.append(combine(predictions, chroms, draws, seed))
-        keys = ["model", "config", "trained_on", "marks", "seed"]
-        ran = predictions[predictions.split == "test"].astype({k: str for k in keys[:4]})[keys].drop_duplicates()
-        skipped += [(cell, f"gains of marks, {model}", why) for model, why in missing_steps(list(ran.itertuples(index=False, name=None)))]
+        ran = tested.astype({k: str for k in keys[:4]})[keys].drop_duplicates()
+        lack = missing_steps(list(ran.itertuples(index=False, name=None)))
+        skipped += [(cell, f"gains of marks, {model}", why) for model, why in lack]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=combination_columns)
     write_csv(Path(out)/"combinations.csv", table)
     for cell, what, why in skipped: log.info("%s, %s: %s", cell, what, why)

@@ -19,7 +19,7 @@ from .evaluate import (blind_rows, by_cell, by_target, chrom_of, example_results
 # %% ../nbs/26_findings.ipynb #451c88fb
 def pooled(
     metrics:pd.DataFrame, # the metrics table, or rows of it
-) -> pd.DataFrame: # cell, model, config, marks, n, seeds, pearson, low, high, block_low, block_high: a row a cell, model and mark set
+) -> pd.DataFrame: # a row a cell, model and mark set: n, seeds, pearson, low, high, block_low, block_high
     "The pooled folds, averaged over seeds. Raises: InputError if there are none."
     check_columns(metrics, [*keys[1:7], "n", "pearson", "pearson_low", "pearson_high"], "metrics")
     rows = metrics[(metrics.fold == "all") & (metrics.trained_on == metrics.cell)]
@@ -64,7 +64,7 @@ def rank_marks(
     scores:pd.DataFrame, # rows of `pooled` of one cell and model, single marks
     pairs:pd.DataFrame, # comparisons of kind "marks" of the same cell and model
     alpha:float=.05, # two marks differ if q is below
-) -> pd.DataFrame: # the scores, best first, with rank, best, lead (r of the best − own r), its interval, p, q, q_block, tied, letters
+) -> pd.DataFrame: # best first, with rank, best, lead (best r − own), its interval, p, q, q_block, tied, letters
     "Rank the marks of a cell."
     s = scores.sort_values(["pearson", "marks"], ascending=[False, True], ignore_index=True)
     names = list(s.marks[s.pearson.notna()])
@@ -135,6 +135,7 @@ def ranking_sentence(
     if worse.empty: return head.removesuffix("; ") + "."
     return head + f"every other mark predicts worse, {said(worse)[0]} the closest."
 
+# %% ../nbs/26_findings.ipynb #3b3623e6
 def headline(
     ranks:pd.DataFrame, # rows of `ranking`, of one cell
 ) -> str: # one sentence, after the name of the model; empty without rows
@@ -164,7 +165,7 @@ def compare_models(
     metrics:pd.DataFrame, # the metrics table
     comparisons:pd.DataFrame, # the comparisons table
     networks:list, # as from `networks_of`
-) -> pd.DataFrame: # rows of `pooled` with reference, reference_config, delta (r − r of the reference), its interval, q, q_block
+) -> pd.DataFrame: # rows of `pooled` with reference, reference_config, delta (r − its r), its interval, q, q_block
     "All models on the same marks, for each cell and each mark set that two models or more were given."
     scores, keyed = pooled(metrics), ["cell", "marks", "model", "config"]
     pairs = comparisons[(comparisons.kind == "models") & (comparisons.trained_on == comparisons.cell)]
@@ -184,7 +185,7 @@ def compare_models(
 def gains(
     comparisons:pd.DataFrame, # the comparisons table
     networks:list, # as from `networks_of`
-) -> pd.DataFrame: # cell, marks, model, config, baseline, baseline_config, n, r, r_baseline, delta and its intervals, p and q
+) -> pd.DataFrame: # a row a cell, marks, model and baseline: n, r, r_baseline, delta and its intervals, p and q
     "The paired lead of each network over each baseline, in each cell, on the same marks and genes."
     p = comparisons[(comparisons.kind == "models") & (comparisons.trained_on == comparisons.cell)]
     a, b = p.model_a.isin(networks), p.model_b.isin(networks)
@@ -199,7 +200,7 @@ def gains(
 def by_group(
     metrics:pd.DataFrame, # the metrics table
     groups:dict, # group → its cells; empty: one group
-) -> pd.DataFrame: # rows of `pooled` with group, cells (of the group that have these marks) and group_mean (of their r)
+) -> pd.DataFrame: # rows of `pooled` with group, cells (of it that have these marks) and group_mean (of their r)
     "Accuracy by group of cells, groups in the given order; cells in none of them are `other`."
     scores = pooled(metrics)
     of = {c: g for g, cells in groups.items() for c in cells}
@@ -261,7 +262,7 @@ def calibrate(
     blocks:np.ndarray, # (genes,) chromosome of each gene
     draws:int, # bootstrap resamples
     *keys, # what the draws depend on
-) -> list: # for each run a frame, a row a bin: bin, n, predicted, observed (means), intervals; genes; slope and intercept with theirs
+) -> list: # a frame a run, a row a bin: n, means of predicted and observed, intervals; genes, slope, intercept
     "Predicted bins against what was observed."
     bins = [bins_of(p) for p in preds.T]
     moments = [moments_of(y, p, b) for p, b in zip(preds.T, bins)]
@@ -321,7 +322,7 @@ def calibration(
 TABLES = ("ranking", "models", "gains", "groups", "calibration")
 
 def write_findings(
-    out, # the results folder, with predictions.csv, metrics.csv and comparisons.csv; history.csv if there are networks
+    out, # the results folder, with predictions.csv, metrics.csv, comparisons.csv; history.csv if there are networks
     chroms:pd.Series, # gene_id → chromosome
     groups:dict|None=None, # group → its cells
 ) -> dict: # name → table

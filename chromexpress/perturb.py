@@ -11,12 +11,13 @@ __all__ = ['PROMOTER', 'TILE', 'PLACES', 'PERTURB_CODE', 'EFFECT', 'LEAST', 'TAB
            'collect_effects', 'read_effects']
 
 # %% ../nbs/31_perturb.ipynb #7b636ada
-import gzip, re, time
+import gzip, re, time, zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, pandas as pd
 from .apply import blind_to, read_member
-from .core import InputError, atomic, check_columns, digest, file_digest, log, progress, write_csv, write_json, write_npy
+from .core import InputError, atomic, check_columns, digest, file_digest, log, progress
+from .core import write_csv, write_json, write_npy
 from .crossval import collect_tables, load_fitted, narrow
 from .data import Task
 from .evaluate import expressed
@@ -34,24 +35,29 @@ PLACES = ["gene_id", "place", "chrom", "start", "end", "distance"]
 def _offsets(tiles):
     "Name, start and end of each place, bp downstream of the TSS."
     up = [(f"up{k}", -PROMOTER - TILE*k, -PROMOTER - TILE*(k - 1)) for k in range(tiles, 0, -1)]
-    return [*up, ("promoter", -PROMOTER, PROMOTER), *((n.replace("up", "down"), -b, -a) for n, a, b in up[::-1])]
+    down = [(n.replace("up", "down"), -b, -a) for n, a, b in up[::-1]]
+    return [*up, ("promoter", -PROMOTER, PROMOTER), *down]
 
+# %% ../nbs/31_perturb.ipynb #e392e886
 def tile_places(
     genes:pd.DataFrame, # gene frame
     sizes:dict, # chromosome → length, bp
-    offsets:list|None=None, # (name, start, end) in bp downstream of the TSS; None: the promoter and eight tiles a side
-) -> pd.DataFrame: # columns PLACES, genes in their order; distance is that of the middle from the TSS, < 0 upstream
+    offsets:list|None=None, # (name, start, end) in bp downstream of the TSS; None: the promoter, eight tiles a side
+) -> pd.DataFrame: # columns PLACES, genes in their order; distance is the middle's from the TSS, < 0 upstream
     "The same places around every gene."
-    frames, plus, tss = [], (genes.strand == "+").to_numpy(), genes.tss.to_numpy()
+    plus, tss, row = (genes.strand == "+").to_numpy(), genes.tss.to_numpy(), np.arange(len(genes))
+    ids, chrom, frames = genes.gene_id.to_numpy(), genes.chrom.to_numpy(), []
     for name, a, b in _offsets(8) if offsets is None else offsets:
-        frames.append(pd.DataFrame(dict(gene_id=genes.gene_id.to_numpy(), place=name, chrom=genes.chrom.to_numpy(),
-            start=np.where(plus, tss + a, tss - b), end=np.where(plus, tss + b, tss - a), distance=(a + b)//2, row=np.arange(len(genes)))))
+        start, end = np.where(plus, tss + a, tss - b), np.where(plus, tss + b, tss - a)
+        frames.append(pd.DataFrame(dict(gene_id=ids, place=name, chrom=chrom, start=start, end=end,
+                                        distance=(a + b)//2, row=row)))
     t = pd.concat(frames).sort_values(["row", "distance"], kind="stable", ignore_index=True)
     size = t.chrom.map(sizes)
     inside = t.assign(start=t.start.clip(0, size), end=t.end.clip(0, size))
     kept = inside[inside.start < inside.end].reset_index(drop=True)
     cut = ((inside.end - inside.start) < (t.end - t.start)).sum()
-    if cut: log.info(f"{cut} of {len(t):,} places leave their chromosome; {len(t) - len(kept)} of them are left out, the others cut.")
+    if cut: log.info(f"{cut} of {len(t):,} places leave their chromosome; {len(t) - len(kept)} of them are left out, "
+                     "the others cut.")
     return kept[PLACES]
 
 # %% ../nbs/31_perturb.ipynb #93001e0f
@@ -65,40 +71,52 @@ def read_places(
     path, # a BED file, plain or .gz
     sizes:dict, # chromosome → length, bp
 ) -> pd.DataFrame: # place, chrom, start, end
-    "Read a BED file. Raises: InputError that names the first line that is wrong."
-    with (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8") as f: lines = f.read().splitlines()
+    "Read a BED file. Raises: InputError if it cannot be read, or that names the first line that is wrong."
     rows = []
-    for i, line in enumerate(lines, 1):
+    for i, line in enumerate(_lines(path), 1):
         if not line.strip() or line.startswith(("#", "track", "browser")): continue
         v, where = line.split("\t"), f"{path}, line {i}"
         try: chrom, start, end = v[0], int(v[1]), int(v[2])
-        except (ValueError, IndexError): raise InputError(f"{where}: {line[:60]!r} is no chromosome, start and end, separated by tabs.") from None
-        if chrom not in sizes: raise InputError(f"{where}: there is no chromosome {chrom!r} in this assembly ({some(sizes)}).")
+        except (ValueError, IndexError):
+            raise InputError(f"{where}: {line[:60]!r} is no chromosome, start and end, separated by tabs.") from None
+        if chrom not in sizes:
+            raise InputError(f"{where}: there is no chromosome {chrom!r} in this assembly ({some(sizes)}).")
         if not 0 <= start < end <= sizes[chrom]:
             raise InputError(f"{where}: {start} to {end} is no stretch of {chrom}, whose length is {sizes[chrom]:,}.")
         rows.append((v[3] if len(v) > 3 and v[3] else f"{chrom}:{start}-{end}", chrom, start, end))
     if not rows: raise InputError(f"{path}: no line of a chromosome, a start and an end.")
     return pd.DataFrame(rows, columns=["place", "chrom", "start", "end"])
 
+# %% ../nbs/31_perturb.ipynb #2c1054d2
+def _lines(path):
+    "The lines of a text, plain or .gz. Raises: InputError if it is none, or cut short."
+    try:
+        with (gzip.open if str(path).endswith(".gz") else open)(path, "rt", encoding="utf-8") as f:
+            return f.read().splitlines()
+    except (UnicodeError, EOFError, OSError, zlib.error) as e:
+        raise InputError(f"{path}: cannot be read ({e}).") from None
+
 # %% ../nbs/31_perturb.ipynb #7b15fbf6
 def field_of(
     task:Task, # any run of the model in the cell
 ) -> pd.DataFrame: # gene_id, chrom, start, end; one row or more a gene
-    "The receptive field of every gene. Raises: InputError if the model has regions of its own and does not say which."
-    m, columns = task.model, ["gene_id", "chrom", "start", "end"]
+    "The receptive field of every gene. Raises: InputError if a model has regions of its own and does not say which."
+    m, columns, ids = task.model, ["gene_id", "chrom", "start", "end"], task.study.genes.gene_id.to_numpy()
     if m.shows: return check_columns(m.shows(task), columns, f"{m.name}: shows")[columns]
     needs = m.needs(task.options)
     if own := sorted({n.regions for n in needs if n.regions != "tss"}):
-        raise InputError(f"{m.name}: it has regions of its own ({', '.join(own)}), and no `shows` that says where they are.")
+        raise InputError(f"{m.name}: it has regions of its own ({', '.join(own)}), and no `shows` that says where "
+                         "they are.")
     widest = max(needs, key=lambda n: n.window)
-    return regions_of(widest, task.study.genes).assign(gene_id=task.study.genes.gene_id.to_numpy())[columns]
+    return regions_of(widest, task.study.genes).assign(gene_id=ids)[columns]
 
 def is_seen(
     places:pd.DataFrame, # columns PLACES
     field:pd.DataFrame, # from `field_of`
 ) -> np.ndarray: # (places,) bool
     "Whether a place is, at least in part, in what its gene's inputs show."
-    both = places[["gene_id", "chrom", "start", "end"]].assign(k=np.arange(len(places))).merge(field, on="gene_id", suffixes=("", "_f"))
+    at = places[["gene_id", "chrom", "start", "end"]].assign(k=np.arange(len(places)))
+    both = at.merge(field, on="gene_id", suffixes=("", "_f"))
     over = both[(both.chrom == both.chrom_f) & (both.start < both.end_f) & (both.end > both.start_f)]
     return np.isin(np.arange(len(places)), over.k)
 
@@ -108,7 +126,26 @@ def bed_places(
     genes:pd.DataFrame, # gene frame
     field:pd.DataFrame, # from `field_of`
 ) -> pd.DataFrame: # columns PLACES, genes in their order
-    "The pairs of gene and place."
+    """The pairs of gene and place. Places on chromosomes without a gene are named, and left out.
+    Raises: InputError if that is all of them."""
+    k, row = _seen_pairs(elements, genes, field)
+    far = np.setdiff1d(np.arange(len(elements)), k)
+    near = _nearest(elements.iloc[far], genes)
+    beside, alone = elements.place[far[near >= 0]], elements.place[far[near < 0]]
+    n = len(elements)
+    for of, said in ((beside, "%d of %d places are seen by no gene (%s); their effects stay empty."),
+                     (alone, "%d of %d places are on chromosomes without a gene (%s); left out.")):
+        if len(of): log.info(said, len(of), n, some(of))
+    if len(alone) == n:
+        raise InputError(f"places: no gene that is perturbed is on the chromosome of any of them ({some(alone)}).")
+    i, row = np.r_[k, far[near >= 0]].astype(int), np.r_[row, near[near >= 0]].astype(int)
+    t, g = elements.iloc[i].reset_index(drop=True).assign(row=row), genes.iloc[row]
+    t = t.assign(gene_id=g.gene_id.to_numpy(), distance=_distance(t, g))
+    return t.sort_values(["row", "start", "place"], kind="stable", ignore_index=True)[PLACES]
+
+# %% ../nbs/31_perturb.ipynb #03e1b032
+def _seen_pairs(elements, genes, field):
+    "(places,) and (places,): the place and the row of the gene of each pair that overlaps, each once."
     pairs = [np.zeros((2, 0), int)]
     for c, f in field.reset_index(drop=True).groupby("chrom", sort=False):
         e, f = elements[elements.chrom == c], f.sort_values("start", kind="stable")
@@ -117,14 +154,7 @@ def bed_places(
         k, j = np.repeat(e.index.to_numpy(), n), np.arange(n.sum()) - np.repeat(np.cumsum(n) - n - low, n)
         ok = f.end.to_numpy()[j] > elements.start.to_numpy()[k]
         pairs.append(np.stack([k[ok], pd.Index(genes.gene_id).get_indexer(f.gene_id.to_numpy()[j[ok]])]))
-    k, row = np.unique(np.concatenate(pairs, 1), axis=1)
-    far = np.setdiff1d(np.arange(len(elements)), k)
-    near = _nearest(elements.iloc[far], genes)
-    if len(far): log.info(f"{len(far)} of {len(elements)} places are seen by no gene ({some(elements.place[far])}); their effects stay empty.")
-    t = pd.concat([elements.iloc[np.r_[k, far].astype(int)].reset_index(drop=True), pd.Series(np.r_[row, near].astype(int), name="row")], axis=1)
-    g = genes.iloc[t.row[t.row >= 0]]
-    t = t[t.row >= 0].assign(gene_id=g.gene_id.to_numpy(), distance=_distance(t[t.row >= 0], g))
-    return t.sort_values(["row", "start", "place"], kind="stable", ignore_index=True)[PLACES]
+    return np.unique(np.concatenate(pairs, 1), axis=1)
 
 def _nearest(elements, genes):
     "The rows of the genes whose TSS is nearest to each place; −1 if there is none on the chromosome."
@@ -139,6 +169,7 @@ def _nearest(elements, genes):
         rows[i] = g[np.where(abs(tss[left] - middle[i]) <= abs(tss[right] - middle[i]), left, right)]
     return rows
 
+# %% ../nbs/31_perturb.ipynb #58f6edef
 def _distance(places, genes):
     "bp from the TSS to the middle of a place, < 0 upstream."
     return ((places.start + places.end).to_numpy()//2 - genes.tss.to_numpy())*np.where(genes.strand == "+", 1, -1)
@@ -158,6 +189,7 @@ def _other(a, b):
     if not isinstance(a, np.ndarray): return a.differs(b)
     return ~((a == b) | (np.isnan(a) & np.isnan(b))).reshape(len(b), -1).all(1)
 
+# %% ../nbs/31_perturb.ipynb #13d34c9f
 def edits_at(
     places:pd.DataFrame, # gene_id, chrom, start, end: at most one a gene
     marks, # assays to scale
@@ -165,9 +197,10 @@ def edits_at(
     on_log:bool=False, # scale ln(x + 1), as published
 ) -> pd.DataFrame: # as `tracks.apply_edits` takes it
     "One edit a gene, of each mark."
-    one = dict(factor=dose) | (dict(log=True) if on_log else {})
-    return pd.concat([places[["gene_id", "chrom", "start", "end"]].assign(assay=m, **one) for m in marks], ignore_index=True)
+    one, at = dict(factor=dose) | (dict(log=True) if on_log else {}), places[["gene_id", "chrom", "start", "end"]]
+    return pd.concat([at.assign(assay=m, **one) for m in marks], ignore_index=True)
 
+# %% ../nbs/31_perturb.ipynb #7c5461da
 def gene_effects(
     predict, # inputs → predictions, from `crossval.load_fitted`
     task:Task, # the run
@@ -187,8 +220,7 @@ def gene_effects(
     for k in range(nth.max(initial=-1) + 1):
         i = spots[nth == k]
         own = {name: v[at[i]] for name, v in x.items()}
-        for j, dose in enumerate(doses):
-            if dose == 1: continue
+        for j, dose in [(j, d) for j, d in enumerate(doses) if d != 1]:
             z = task.model.inputs(task, rows[at[i]], edits_at(places.iloc[i], task.run.marks, dose, on_log))
             if (m := _moved(own, z)).any():
                 change[i[m], j] = _number(predict({name: v[m] for name, v in z.items()})) - base[at[i[m]]]
@@ -205,6 +237,7 @@ def genes_at_once(
     one = sum(v.nbytes for v in task.model.inputs(task, [0]).values())
     return int(np.clip(memory/(8*one), 32, 2_048))
 
+# %% ../nbs/31_perturb.ipynb #94fc63eb
 @dataclass(frozen=True, eq=False)
 class Perturbed:
     "What a unit of perturbation does."
@@ -215,25 +248,34 @@ class Perturbed:
     on_log:bool # scale ln(x + 1), as published
 
     def chunks(self, size): # (rows of genes, slice of places) that are done together
-        row = pd.Index(self.task.study.genes.gene_id).get_indexer(self.places.gene_id)
-        rows = np.unique(row)
-        for k in range(0, len(rows), size):
-            r = rows[k:k + size]
-            yield r, slice(np.searchsorted(row, r[0]), np.searchsorted(row, r[-1], "right"))
+        return _chunks(pd.Index(self.task.study.genes.gene_id).get_indexer(self.places.gene_id), size)
 
     def do(self, unit, device): # write base.npy (genes,) and effects.npy (places, doses)
         "Perturb all genes, part by part."
-        predict, size, field = load_fitted(self.task, self.runs, device), genes_at_once(self.task), field_of(self.task)
-        parts, name = list(self.chunks(size)), f"part-{unit.identity}-{size}"
-        unit.marker.unlink(missing_ok=True)
-        for old in unit.folder.glob("part-*.npz"):
-            if not old.name.startswith(f"{name}-"): old.unlink()
-        for k, (rows, of) in enumerate(progress(parts, desc=unit.id, unit="part")):
-            if (file := unit.folder/f"{name}-{k}.npz").exists(): continue
+        t, size = self.task, genes_at_once(self.task)
+        predict, field, stem = load_fitted(t, self.runs, device), field_of(t), f"part-{unit.identity}-{size}-"
+        parts = [(unit.folder/f"{stem}{k}.npz", *chunk) for k, chunk in enumerate(self.chunks(size))]
+        _begin(unit, stem)
+        for file, rows, of in progress(parts, desc=unit.id, unit="part"):
+            if file.exists(): continue
             p = self.places.iloc[of].reset_index(drop=True)
-            base, change = gene_effects(predict, self.task, rows, p, is_seen(p, field), self.doses, self.on_log)
+            base, change = gene_effects(predict, t, rows, p, is_seen(p, field), self.doses, self.on_log)
             with atomic(file) as tmp: np.savez(tmp, base=base, change=change.astype(np.float32))
-        _join(unit.folder, [(unit.folder/f"{name}-{k}.npz", rows) for k, (rows, _) in enumerate(parts)], len(self.task.study.genes))
+        _join(unit.folder, [(file, rows) for file, rows, _ in parts], len(t.study.genes))
+
+# %% ../nbs/31_perturb.ipynb #274001b0
+def _chunks(row, size):
+    "Yield so many genes, of those in (places,) rows of genes in their order, and the slice of their places."
+    rows = np.unique(row)
+    for k in range(0, len(rows), size):
+        r = rows[k:k + size]
+        yield r, slice(np.searchsorted(row, r[0]), np.searchsorted(row, r[-1], "right"))
+
+def _begin(unit, stem):
+    "Remove the marker, and parts of another making."
+    unit.marker.unlink(missing_ok=True)
+    for old in unit.folder.glob("part-*.npz"):
+        if not old.name.startswith(stem): old.unlink()
 
 def _join(folder, parts, n):
     "Make one array of the parts, and remove them."
@@ -251,7 +293,8 @@ def perturb_folder(
 ) -> Path: # <out>/perturb/tiles, published, or the name of the BED file
     "Where the results of a perturbation go."
     name = wanted["scheme"] if wanted["scheme"] == "published" else "tiles"
-    return study.out/"perturb"/(re.sub(r"\W", "_", Path(wanted["bed"]).name.split(".")[0]) if wanted["bed"] else name)
+    bed = re.sub(r"\W", "_", Path(wanted["bed"]).name.split(".")[0]) if wanted["bed"] else ""
+    return study.out/"perturb"/(bed or name)
 
 def chosen_genes(
     study:Study, # the study
@@ -261,27 +304,34 @@ def chosen_genes(
     "Which genes to perturb. Raises: InputError if there is none, or a name is unknown."
     ids, y = study.genes.gene_id, study.y(cell)
     if which == "all": return np.ones(len(ids), bool)
-    if which not in ("expressed", "silent"):
-        names = pd.Index(dict.fromkeys(w for line in Path(which).read_text(encoding="utf-8").splitlines() for w in line.split()[:1]))
-        if len(strange := names.difference(ids)): raise InputError(f"{which}: {len(strange)} names are no genes of this study ({some(strange)}).")
-        if not len(names): raise InputError(f"{which}: no gene in it; it needs a gene_id a line.")
-        return ids.isin(names).to_numpy()
+    if which not in ("expressed", "silent"): return _named_genes(ids, which)
     if np.isnan(y).all(): raise InputError(f"[perturb] genes = {which!r}: the study has no expression in {cell}.")
     kept, known = np.zeros(len(y), bool), ~np.isnan(y)
     kept[known] = expressed(y[known], y[known]) == (which == "expressed")
     return kept
+
+# %% ../nbs/31_perturb.ipynb #7d9f7604
+def _named_genes(ids, path):
+    "Which genes a file names."
+    names = pd.Index(dict.fromkeys(w for line in _lines(path) for w in line.split()[:1]))
+    if len(strange := names.difference(ids)):
+        raise InputError(f"{path}: {len(strange)} names are no genes of this study ({some(strange)}).")
+    if not len(names): raise InputError(f"{path}: no gene in it; it needs a gene_id a line.")
+    return ids.isin(names).to_numpy()
 
 def places_for(
     task:Task, # any run of the model in the cell
     wanted:dict, # from `study.read_perturb`
 ) -> pd.DataFrame: # columns PLACES
     "The places whose effect on each gene is asked for; found once for each model and cell of a study."
-    study, files = task.study, [f for f in (wanted["bed"], wanted["genes"]) if f and f not in ("all", "expressed", "silent")]
-    key = task.run.model, task.run.config, task.run.cell, wanted["scheme"], wanted["tiles"], wanted["genes"], *map(file_digest, files)
-    known = study.__dict__.setdefault("_places", {})
+    study, run = task.study, task.run
+    files = [f for f in (wanted["bed"], wanted["genes"]) if f and f not in ("all", "expressed", "silent")]
+    asked = wanted["scheme"], wanted["tiles"], wanted["genes"], *map(file_digest, files)
+    known, key = study.__dict__.setdefault("_places", {}), (run.model, run.config, run.cell, *asked)
     if key not in known: known[key] = _find_places(task, wanted)
     return known[key]
 
+# %% ../nbs/31_perturb.ipynb #3d22b4cc
 def _find_places(task, wanted):
     "The promoter and its tiles, or the places of a BED file."
     study = task.study
@@ -300,24 +350,29 @@ def perturb_units(
     before:bool=False, # of the whole grid those that have been perturbed before, instead
 ) -> dict[str, Unit]: # id → unit
     "The perturbation of every run that is asked for. Raises: InputError for names that the grid does not have."
-    runs, folder, kinds, found = {id(u.work): u for u in units.values() if u.kind == "run"}, perturb_folder(study, wanted), {}, {}
-    if before: tasks = [u.work for u in runs.values() if (folder/"runs"/u.work.run.folder/"perturb.unit.json").exists()]
-    else: tasks = narrow([u.work for u in runs.values()], {k: wanted[k] for k in ("cells", "models", "marks")})
+    runs, folder = {id(u.work): u for u in units.values() if u.kind == "run"}, perturb_folder(study, wanted)
+    tasks, kinds, found = [u.work for u in runs.values()], {}, {}
+    if before: tasks = [t for t in tasks if (folder/"runs"/t.run.folder/"perturb.unit.json").exists()]
+    else: tasks = narrow(tasks, {k: wanted[k] for k in ("cells", "models", "marks")})
     for t in tasks:
         kind = t.run.model, t.run.cell
         if kind not in kinds:
             p = places_for(t, wanted)
             kinds[kind] = p, digest(pd.util.hash_pandas_object(p, index=False).to_numpy().tobytes().hex(), 12)
-        u, on_log = runs[id(t)], wanted["scheme"] == "published"
-        made = dict(run=u.identity, places=kinds[kind][1], doses=wanted["doses"], on_log=on_log, code=code_version(*PERTURB_CODE, *model_code(t.model)))
-        name = u.id.replace("run:", f"perturb:{folder.name}:", 1)
-        found[name] = Unit(name, "perturb", folder/"runs"/t.run.folder, made, ("base.npy", "effects.npy"), (u.id,),
-                           Perturbed(t, u.folder, kinds[kind][0], wanted["doses"], on_log), _cost(kinds[kind][0], wanted["doses"], len(study.genes)))
+        u = _perturb_unit(runs[id(t)], folder, *kinds[kind], wanted)
+        found[u.id] = u
     return found
 
-def _cost(places, doses, genes):
-    "What is known of a unit's cost beforehand."
-    return dict(seconds=1 + 2e-4*len(places)*len(doses), bytes=4*len(places)*len(doses) + 8*genes)
+# %% ../nbs/31_perturb.ipynb #9cab044e
+def _perturb_unit(run, folder, places, hashed, wanted):
+    "The perturbation of one run."
+    t, doses, on_log = run.work, wanted["doses"], wanted["scheme"] == "published"
+    made = dict(run=run.identity, places=hashed, doses=doses, on_log=on_log,
+                code=code_version(*PERTURB_CODE, *model_code(t.model)))
+    n = len(places)*len(doses)
+    return Unit(run.id.replace("run:", f"perturb:{folder.name}:", 1), "perturb", folder/"runs"/t.run.folder, made,
+                ("base.npy", "effects.npy"), (run.id,), Perturbed(t, run.folder, places, doses, on_log),
+                dict(seconds=1 + 2e-4*n, bytes=4*n + 8*len(t.study.genes)))
 
 # %% ../nbs/31_perturb.ipynb #61d69d61
 def ready(
@@ -327,8 +382,10 @@ def ready(
     "The perturbations that can be done. Raises: InputError if there is none."
     done = {i: u for i, u in perturbed.items() if state(units[u.after[0]]) == "current"}
     missing = [u.after[0] for i, u in perturbed.items() if i not in done]
-    if not done: raise InputError(f"none of the {len(missing)} runs to be perturbed is finished ({some(missing)}); `chromexpress run` makes them.")
-    if missing: log.info(f"perturb: {len(missing)} of {len(perturbed)} runs are not finished and take no part ({some(missing)}).")
+    if not done: raise InputError(f"none of the {len(missing)} runs to be perturbed is finished ({some(missing)}); "
+                                  "`chromexpress run` makes them.")
+    if missing: log.info(f"perturb: {len(missing)} of {len(perturbed)} runs are not finished and take no part "
+                         f"({some(missing)}).")
     return {u.after[0]: units[u.after[0]] for u in done.values()} | done
 
 def replan(
@@ -368,18 +425,20 @@ class Combined:
     sd:np.ndarray # (places, doses) over runs; NaN for one run
     n:np.ndarray # (places,) runs
 
+# %% ../nbs/31_perturb.ipynb #5ccecab2
 def combine(
     members:list, # units of perturbation that differ in fold and seed
     scheme:str="ours", # a name in EFFECT
     blind:bool=False, # leave out runs that have trained or validated on the gene
 ) -> Combined: # NaN where no run is left, or the place is not seen
     "Mean and spread over runs. Memory: places × doses × 8 bytes, six times."
-    w = members[0].work
-    genes = w.task.study.genes
+    w, genes = members[0].work, members[0].work.task.study.genes
     row = pd.Index(genes.gene_id).get_indexer(w.places.gene_id)
     used = [blind_to(read_member(u.work.runs), genes)[row] if blind else np.ones(len(row), bool) for u in members]
     n = np.sum(used, 0)
-    def load(u): return (b := np.load(u.folder/"base.npy")[row])[:, None], b[:, None] + np.load(u.folder/"effects.npy")
+    def load(u):
+        base = np.load(u.folder/"base.npy")[row][:, None]
+        return base, base + np.load(u.folder/"effects.npy")
     def mean(of):
         total = sum(np.where(use[:, None], of(u), 0) for u, use in zip(members, used))
         return np.where(n > 0, 1, np.nan)[:, None]*total/np.maximum(n, 1)[:, None]
@@ -390,7 +449,7 @@ def combine(
     return Combined(base[:, 0], after, EFFECT[scheme](base, after), sd, n)
 
 # %% ../nbs/31_perturb.ipynb #988d30c2
-LEAST = .1                                                                 # expression below which a relative change means nothing
+LEAST = .1                                        # expression below which a relative change means nothing
 
 def relative_change(
     base, # predictions before, in the unit of the transform
@@ -399,7 +458,8 @@ def relative_change(
 ) -> np.ndarray: # NaN where it means nothing
     "The change of expression as a share of what it was."
     base, after = np.broadcast_arrays(np.asarray(base, float), np.asarray(after, float))
-    if not table or not check_scale(table["unit"], table["transform"], table["pseudocount"]): return np.full(base.shape, np.nan)
+    known = table and check_scale(table["unit"], table["transform"], table["pseudocount"])
+    if not known: return np.full(base.shape, np.nan)
     back = lambda y: TRANSFORMS[table["transform"]][1](y, table["pseudocount"])
     before = back(base)
     return np.where(before >= LEAST, (back(after) - before)/np.where(before >= LEAST, before, 1), np.nan)
@@ -414,15 +474,16 @@ def effect_table(
     of=slice(None), # which places
 ) -> pd.DataFrame: # columns TABLE
     "Effects as a tidy table."
-    run, study, doses = work.task.run, work.task.study, np.array(work.doses)
-    p = work.places.iloc[of]
-    t = p.loc[p.index.repeat(len(doses))].assign(cell=run.cell, marks="+".join(run.marks), model=run.model, config=run.config)
-    base = np.broadcast_to(c.base[of][:, None], c.after[of].shape)
-    gene = work.task.model.target == "gene"
-    numbers = dict(dose=np.broadcast_to(doses, base.shape), y_base=base, y_pert=c.after[of], effect=c.effect[of], effect_sd=c.sd[of],
-                   n=np.broadcast_to(c.n[of][:, None], base.shape), relative=relative_change(base, c.after[of], study.expression_table if gene else {}))
+    run, study, doses, p = work.task.run, work.task.study, np.array(work.doses), work.places.iloc[of]
+    t = p.loc[p.index.repeat(len(doses))]
+    t = t.assign(cell=run.cell, marks="+".join(run.marks), model=run.model, config=run.config)
+    wide = lambda v: np.broadcast_to(v[of][:, None], c.after[of].shape)
+    base, scale = wide(c.base), study.expression_table if work.task.model.target == "gene" else {}
+    numbers = dict(dose=np.broadcast_to(doses, base.shape), y_base=base, y_pert=c.after[of], effect=c.effect[of],
+                   effect_sd=c.sd[of], n=wide(c.n), relative=relative_change(base, c.after[of], scale))
     return t.assign(**{k: np.ravel(v) for k, v in numbers.items()})[TABLE].reset_index(drop=True)
 
+# %% ../nbs/31_perturb.ipynb #5de5d4c8
 def write_effects(
     path, # .csv.gz to write
     c:Combined, # from `combine`
@@ -433,8 +494,8 @@ def write_effects(
     step = max(1, rows//len(work.doses))
     with atomic(path) as tmp, open(tmp, "wb") as raw, gzip.GzipFile("", "wb", 4, raw, mtime=0) as f:
         for k in range(0, max(len(work.places), 1), step):
-            text = effect_table(c, work, slice(k, k + step)).to_csv(index=False, header=not k, float_format="%.7g", lineterminator="\n")
-            f.write(text.encode())
+            part = effect_table(c, work, slice(k, k + step))
+            f.write(part.to_csv(index=False, header=not k, float_format="%.7g", lineterminator="\n").encode())
 
 # %% ../nbs/31_perturb.ipynb #8b8c6c0d
 def write_bed(
@@ -444,11 +505,13 @@ def write_bed(
     genes:pd.DataFrame, # gene frame
 ):
     "Write effects as BED6 and two columns: effect and name of the place."
-    t = places.assign(effect=effect, strand=places.gene_id.map(genes.set_index("gene_id").strand)).dropna(subset="effect")
+    strand = places.gene_id.map(genes.set_index("gene_id").strand)
+    t = places.assign(effect=effect, strand=strand).dropna(subset="effect")
     top = t.effect.abs().quantile(.99) if len(t) else 0
     score = (t.effect.abs()*(1000/top)).clip(0, 1000).round().astype(int) if top > 0 else 0
     t = t.assign(score=score).sort_values(["chrom", "start", "end", "gene_id"], kind="stable")
-    write_csv(path, t[["chrom", "start", "end", "gene_id", "score", "strand", "effect", "place"]], sep="\t", header=False, float_format="%.6g")
+    columns = ["chrom", "start", "end", "gene_id", "score", "strand", "effect", "place"]
+    write_csv(path, t[columns], sep="\t", header=False, float_format="%.6g")
 
 # %% ../nbs/31_perturb.ipynb #7c9d2ea2
 def browser_track(
@@ -465,8 +528,10 @@ def browser_track(
     t = places.assign(value=effect, tss=at).merge(g.assign(low=g.low.clip(lower=0)), on=["chrom", "tss"])
     t = t.assign(start=t[["start", "low"]].max(axis=1), end=t[["end", "high"]].min(axis=1))
     t = t[(t.start < t.end) & t.value.notna()]
-    return pd.concat([_flatten(c, d) for c, d in t.groupby("chrom")] or [t[["chrom", "start", "end", "value"]]], ignore_index=True)
+    parts = [_flatten(c, d) for c, d in t.groupby("chrom")] or [t[["chrom", "start", "end", "value"]]]
+    return pd.concat(parts, ignore_index=True)
 
+# %% ../nbs/31_perturb.ipynb #ed34c9ab
 def _flatten(chrom, t):
     "Stretches of one chromosome without overlap, each with the mean of what covers it."
     at = np.unique(t[["start", "end"]].to_numpy().astype(int))
@@ -487,10 +552,12 @@ def write_track(
     with atomic(path) as tmp, pyBigWig.open(str(tmp), "w") as bw:
         bw.addHeader(list(sizes.items()))
         for c in sizes:
-            if len(t := track[track.chrom == c]): bw.addEntries([c]*len(t), t.start.tolist(), ends=t.end.tolist(), values=t.value.tolist())
+            t = track[track.chrom == c]
+            if len(t): bw.addEntries([c]*len(t), t.start.tolist(), ends=t.end.tolist(), values=t.value.tolist())
 
 # %% ../nbs/31_perturb.ipynb #8e3e76c0
-SUMMARY = ["cell", "marks", "model", "config", "scheme", "genes", "kind", "distance", "dose", "n", "mean", "low", "high", "median"]
+SUMMARY = ["cell", "marks", "model", "config", "scheme", "genes", "kind", "distance", "dose", "n", "mean", "low",
+           "high", "median"]
 NEAR = 10_000                                                              # bp from the TSS, of the middle of a place
 
 def gene_groups(
@@ -502,13 +569,15 @@ def gene_groups(
     on[known] = expressed(y[known], y[known])
     return dict(all=np.ones(len(y), bool), expressed=on, silent=known & ~on)
 
+# %% ../nbs/31_perturb.ipynb #b592d11f
 def _classes(places, row, effect):
     "Yield kind, distance and rows of genes and effects of every class of places."
     tiled = places.place.str.fullmatch(r"promoter|up\d+|down\d+|bin\d+").all()
-    d = places.distance.to_numpy() if tiled else TILE*(places.distance/TILE).round().to_numpy().astype(int)
+    d = places.distance.to_numpy()
+    at = d if tiled else TILE*np.round(d/TILE).astype(int)
     promoter = (places.place == "promoter").to_numpy()
     if promoter.any(): yield "promoter", 0, row[promoter], effect[promoter]
-    for x in np.unique(d[~promoter]): i = ~promoter & (d == x); yield "distal", x, row[i], effect[i]
+    for x in np.unique(at[~promoter]): i = ~promoter & (at == x); yield "distal", x, row[i], effect[i]
     for kind, i in (("near", ~promoter & (abs(d) <= NEAR)), ("far", ~promoter & (abs(d) > NEAR))):
         mean = pd.DataFrame(effect[i]).groupby(row[i]).mean()
         if len(mean): yield kind, np.nan, mean.index.to_numpy(), mean.to_numpy()
@@ -519,6 +588,7 @@ def _moments(v):
     half = 1.96*v.std(ddof=1)/len(v)**.5 if len(v) > 1 else np.nan
     return (len(v), v.mean(), v.mean() - half, v.mean() + half, np.median(v)) if len(v) else (0, *[np.nan]*4)
 
+# %% ../nbs/31_perturb.ipynb #d54180dd
 def summarise_effects(
     c:Combined, # from `combine`
     work:Perturbed, # of one of the members
@@ -543,14 +613,16 @@ class Averaged:
 
     def do(self, unit, device="cpu"): # write the table, the summary, the BED file and the bigWig
         "Average, and write."
-        c, w, name = combine(list(self.members), self.scheme, self.blind), self.members[0].work, unit.files[0].removesuffix(".csv.gz")
+        c, w = combine(list(self.members), self.scheme, self.blind), self.members[0].work
+        table, summary, bed, track = (unit.folder/f for f in unit.files)
         unit.marker.unlink(missing_ok=True)
-        write_effects(unit.folder/f"{name}.csv.gz", c, w)
-        write_csv(unit.folder/f"{name}-summary.csv", summarise_effects(c, w, self.scheme))
+        write_effects(table, c, w)
+        write_csv(summary, summarise_effects(c, w, self.scheme))
         lowest, genes, sizes = c.effect[:, -1], w.task.study.genes, w.task.study.sizes
-        write_bed(unit.folder/f"{name}.bed", w.places, lowest, genes)
-        write_track(unit.folder/f"{name}.bw", browser_track(w.places, lowest, genes), sizes)
+        write_bed(bed, w.places, lowest, genes)
+        write_track(track, browser_track(w.places, lowest, genes), sizes)
 
+# %% ../nbs/31_perturb.ipynb #ecbda099
 def average_units(
     study:Study, # the study
     units:dict, # id → unit: perturbations, from `ready`
@@ -564,13 +636,15 @@ def average_units(
             r = u.work.task.run
             groups.setdefault((r.model, r.config, r.cell, "+".join(r.marks)), []).append(u)
     for (model, config, cell, marks), of in groups.items():
-        y = digest(study.y(cell).tobytes().hex(), 12)
-        made = dict(members=[(u.id, u.identity) for u in of], scheme=wanted["scheme"], blind=wanted["blind"], expression=y, code=code_version(*PERTURB_CODE))
+        y, work = digest(study.y(cell).tobytes().hex(), 12), Averaged(tuple(of), wanted["scheme"], wanted["blind"])
+        made = dict(members=[(u.id, u.identity) for u in of], scheme=wanted["scheme"], blind=wanted["blind"],
+                    expression=y, code=code_version(*PERTURB_CODE))
         name, i = f"{cell}-{marks}", f"effects:{folder.name}:{model}:{cell}:{marks}"
         files = tuple(f"{name}{s}" for s in (".csv.gz", "-summary.csv", ".bed", ".bw"))
-        found[i] = Unit(i, f"{name}.effects", folder/f"{model}-{config}", made, files, tuple(u.id for u in of), Averaged(tuple(of), wanted["scheme"], wanted["blind"]))
+        found[i] = Unit(i, f"{name}.effects", folder/f"{model}-{config}", made, files, tuple(u.id for u in of), work)
     return found
 
+# %% ../nbs/31_perturb.ipynb #75d7d2d0
 def collect_effects(
     study:Study, # the study
     units:dict, # id → unit: perturbations, from `ready`
@@ -584,8 +658,9 @@ def collect_effects(
         u.work.do(u)
         mark_done(u, time.monotonic() - start)
     collect_tables([u.folder/u.files[1] for u in averages.values()], folder/"summary.csv")
-    write_json(folder/"perturb.json", dict(wanted, averages={i: u.identity for i, u in averages.items()},
-                                           tables=[str((u.folder/u.files[0]).relative_to(folder)) for u in averages.values()]))
+    tables = [str((u.folder/u.files[0]).relative_to(folder)) for u in averages.values()]
+    made = {i: u.identity for i, u in averages.items()}
+    write_json(folder/"perturb.json", dict(wanted, averages=made, tables=tables))
     return folder/"summary.csv"
 
 # %% ../nbs/31_perturb.ipynb #26380da2
@@ -593,5 +668,6 @@ def read_effects(
     path, # a table of effects, .csv.gz
 ) -> pd.DataFrame: # columns TABLE
     "Read a table of effects; gene ids and names stay text."
-    return pd.read_csv(path, dtype={c: str for c in ("cell", "marks", "model", "config", "gene_id", "place", "chrom")}, keep_default_na=False,
-                       na_values={c: [""] for c in ("dose", "y_base", "y_pert", "effect", "effect_sd", "n", "relative")})
+    names = dict.fromkeys(["cell", "marks", "model", "config", "gene_id", "place", "chrom"], str)
+    numbers = ("dose", "y_base", "y_pert", "effect", "effect_sd", "n", "relative")
+    return pd.read_csv(path, dtype=names, keep_default_na=False, na_values={c: [""] for c in numbers})

@@ -36,13 +36,16 @@ def parse_variants(
         raise InputError(f"{path}: positions are counted from 1: {first_few(variants[bad])}.")
     return pd.DataFrame(dict(chrom=parts[0], pos=pos, build=parts[4].fillna("").replace(BUILDS)))
 
+# %% ../nbs/33_qtl.ipynb #8c64d1db
 def _assembly(said, given, path):
     "The assembly of the variants, of what the file says and what the user says."
     if len(said) > 1: raise InputError(f"{path}: its variants are of several assemblies: {', '.join(sorted(said))}.")
     on = next(iter(said), given)
     if given not in ("", on):
-        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave the assembly (--assembly, or in [qtl]) out.")
-    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly, or assembly in [qtl].")
+        raise InputError(f"{path}: its variants are on {on}, not on {given}; leave the assembly (--assembly, or in "
+                         "[qtl]) out.")
+    if not on: raise InputError(f"{path}: it does not say the assembly of its variants; give --assembly, or assembly "
+                                "in [qtl].")
     return on
 
 # %% ../nbs/33_qtl.ipynb #5883a244
@@ -119,7 +122,8 @@ def on_assembly(
     other = sorted(set(eqtls.assembly) - {assembly})
     if other:
         raise InputError(f"{path}: its variants are on {other[0]}, the study is on {assembly}; give the chain file "
-                         f"from {other[0]} to {assembly} (--chain, or chain in [qtl]), or lift the table with `chromexpress liftover`.")
+                         f"from {other[0]} to {assembly} (--chain, or chain in [qtl]), or lift the table with "
+                         "`chromexpress liftover`.")
     ours = {n: c for c, n in reconcile(sorted(set(eqtls.chrom)), sizes, path).items()}
     known = eqtls.chrom.isin(list(ours))
     if (~known).any():
@@ -144,18 +148,25 @@ def tissue_cells(
 ) -> pd.DataFrame: # tissue (as in the table of eQTLs), cell
     "Which tissue is set against which cell. Raises: InputError if no tissue is any cell's."
     plain = lambda s: re.sub(r"[\W_]+", " ", str(s)).strip().lower()
-    if isinstance(path, dict): pairs = [(t, c) for t, of in path.items() for c in ([of] if isinstance(of, str) else of)]
-    else: pairs = check_columns(read_table(path), ["tissue", "cell"], path)[["tissue", "cell"]].to_numpy() if path else TISSUES
-    found, tissues = [], sorted(set(tissues))
+    pairs, found, tissues = _tissue_table(path), [], sorted(set(tissues))
     for cell in cells:
         mine = {plain(t) for t, c in pairs if c == cell} | ({plain(cell)} if not path else set())
         found += [(t, cell) for t in tissues if plain(t) in mine]
     unused = [t for t in tissues if t not in {t for t, _ in found}]
     if not found:
-        raise InputError(f"eQTLs: none of their tissues ({some(tissues)}) stands for a cell with effects ({some(cells)});"
-                         " say which does in a table of tissue and cell, and give it as --tissues, or in [qtl] as tissues.")
+        raise InputError(f"eQTLs: none of their tissues ({some(tissues)}) stands for a cell with effects "
+                         f"({some(cells)}); say which does in a table of tissue and cell, and give it as --tissues, "
+                         "or in [qtl] as tissues.")
     if unused: log.info("eQTLs: %d tissues stand for no cell (%s); not used.", len(unused), some(unused))
     return pd.DataFrame(found, columns=["tissue", "cell"])
+
+# %% ../nbs/33_qtl.ipynb #d3837dcc
+def _tissue_table(path):
+    "Pairs of tissue and cell: of a dictionary, a table, or `TISSUES`."
+    many = lambda of: [of] if isinstance(of, str) else of
+    if isinstance(path, dict): return [(t, c) for t, of in path.items() for c in many(of)]
+    if not path: return TISSUES
+    return check_columns(read_table(path), ["tissue", "cell"], path)[["tissue", "cell"]].to_numpy()
 
 # %% ../nbs/33_qtl.ipynb #5a3e94ed
 REASONS = ("gene without tiles", "other chromosome", "promoter", "outside the tiles", "between tiles")
@@ -249,7 +260,8 @@ def exchange(
         raise InputError(f"tiles: gene {tiles.gene_id.to_numpy()[twice][0]} has two at the same distance; "
                          "null 'genes' takes one at each.")
     if slot.max() >= 64:
-        raise InputError(f"tiles: {slot.max() + 1} distances from the TSS; null 'genes' takes the same tiles around all genes.")
+        raise InputError(f"tiles: {slot.max() + 1} distances from the TSS; null 'genes' takes the same tiles around "
+                         "all genes.")
     has = np.zeros((gene.max() + 1, slot.max() + 1), bool)
     has[gene, slot] = True
     return gene, slot, codes(level, np.unique(has, axis=0, return_inverse=True)[1].reshape(-1)[gene])
@@ -353,8 +365,7 @@ def enrichment(
     seed:int=0, # of the draws, from `core.seed_of`
     ties:int=0, # seed of the order of tied tiles, so that all nulls are asked about the same deciles
 ) -> pd.DataFrame: # decile (1 is the lowest score), the columns of RESULT, and p_random
-    """Enrichment of eQTLs in each decile of a score. p is empty where no eQTL is in any tile.
-    Raises: InputError as `exchange` does."""
+    "Enrichment of eQTLs by decile; p is empty where no tile has one. Raises: InputError as `exchange` does."
     rng = np.random.default_rng(seed)
     label = deciles(score, np.random.default_rng(ties))
     hits, total = np.bincount(label, weight, 10), weight.sum()
@@ -370,18 +381,26 @@ def enrichment(
 
 # %% ../nbs/33_qtl.ipynb #799a6cf5
 KEYS = ["cell", "tissue", "model", "config", "marks", "scorer", "direction", "decile"]
+TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
+
+def _ranked(effects):
+    "Which effects are ranked: those of places beside the promoter that the model sees."
+    return effects.effect.notna() & (effects.distance != 0)
 
 def score_tiles(
     tiles:pd.DataFrame, # of one cell and model: distance, effect; activity and contact where they are known
     absolute:bool=False, # rank by the absolute effect
 ) -> pd.DataFrame: # the tiles that have an effect, distal ones alone, with a column for each scorer
     "The scores that tiles are ranked by; tiles without an effect, which no model sees, are left out of all of them."
-    distal = tiles[tiles.effect.notna() & (tiles.distance != 0)].reset_index(drop=True)
-    if len(distal) < len(tiles):
-        log.info("qtl: %s of %s rows are promoters or have no effect; left out.", f"{len(tiles) - len(distal):,}",
-                 f"{len(tiles):,}")
+    distal = tiles[_ranked(tiles)].reset_index(drop=True)
     out = distal.assign(model_=distal.effect.abs() if absolute else distal.effect, nearness=-distal.distance.abs())
     return out.drop(columns="model", errors="ignore").rename(columns=dict(model_="model"))
+
+def _say_few(keys, direction, n):
+    "Log what is too little to be cut into deciles."
+    cell, tissue, model, _, marks = keys
+    log.warning("qtl: %s, %s, %s on %s: %d tiles %s, and deciles take 10 or more; not tested.", cell, tissue, model,
+                marks, n, direction)
 
 # %% ../nbs/33_qtl.ipynb #af8d3849
 def cell_enrichment(
@@ -392,15 +411,16 @@ def cell_enrichment(
     nulls=("genes",), # names of NULLS
     draws:int=10_000, # how many
     seed:int=0, # of the study
-    scorers=SCORERS, # those that are tested, as far as there is a column of them
+    scorers=SCORERS, # those that are tested, as far as all tiles have a value of them
 ) -> pd.DataFrame: # KEYS, RESULT
-    "All scorers and directions of one cell."
+    "All scorers and directions of one cell; a direction with fewer than 10 tiles is named, and left out."
     weight, parts = np.bincount(eqtls.tile[eqtls.tile >= 0], minlength=len(tiles)), []
     level = expression_classes(tiles.gene_id, y)
+    tested = [s for s in SCORERS if s in scorers and s in tiles and tiles[s].notna().all()]
     for direction, rows in (("upstream", tiles.distance < 0), ("downstream", tiles.distance > 0)):
         at = np.flatnonzero(rows)
-        if len(at) < 10: continue
-        for scorer, null in itertools.product([s for s in SCORERS if s in tiles and s in scorers], nulls):
+        if len(at) < 10: _say_few(keys, direction, len(at)); continue
+        for scorer, null in itertools.product(tested, nulls):
             ties = seed_of("qtl", seed, *keys, scorer, direction)
             r = enrichment(tiles.iloc[at], tiles[scorer].to_numpy()[at], weight[at], level[at], null, draws,
                            seed_of(ties, null), ties)
@@ -418,8 +438,6 @@ def adjusted(
     return table.reset_index(drop=True)
 
 # %% ../nbs/33_qtl.ipynb #f8772a1d
-TILES = ["cell", "model", "config", "marks", "gene_id", "chrom", "start", "end", "distance", "effect"]
-
 def qtl_table(
     effects:pd.DataFrame, # TILES, of dose 0; activity and contact where they are known
     eqtls:pd.DataFrame, # from `on_assembly`
@@ -430,29 +448,38 @@ def qtl_table(
     seed:int=0, # of the draws
     absolute:bool=False, # rank by the absolute effect
     scorers=SCORERS, # names of SCORERS
-): # KEYS, RESULT and q; and where the eQTLs went: cell, tissue, model, config, marks, why ("" for those in a tile), eqtls
+): # KEYS, RESULT and q; where the eQTLs went: KEYS up to marks, why ("" for those in a tile), eqtls
     "QTL enrichment of all cells. Raises: InputError as `exchange` and `place_eqtls` do, or if no tile has an eQTL."
     parts, placed, y = [], [], expression.set_index("gene_id")
+    _say_unranked(effects)
     of = list(effects.groupby(KEYS[:1] + KEYS[2:5], sort=False))
     for (cell, *model), d in progress(of, desc="qtl", unit="ranking"):
         tiles = score_tiles(d, absolute)
         for tissue in pairs.tissue[pairs.cell == cell]:
-            keys = cell, tissue, *model
+            keys, mine = (cell, tissue, *model), y.y[y.cell == cell]
             found = place_eqtls(eqtls[eqtls.tissue == tissue], tiles)
             placed.append(found.groupby("why").size().rename("eqtls").reset_index().assign(**dict(zip(KEYS, keys))))
-            parts.append(cell_enrichment(tiles, found, y.y[y.cell == cell], keys, nulls, draws, seed, scorers))
+            parts.append(cell_enrichment(tiles, found, mine, keys, nulls, draws, seed, scorers))
     went = pd.concat(placed, ignore_index=True)[[*KEYS[:5], "why", "eqtls"]]
     _say_where(went.groupby("why").eqtls.sum())
     return adjusted(pd.concat(parts, ignore_index=True)), went
 
 # %% ../nbs/33_qtl.ipynb #468dc08a
+def _say_unranked(effects):
+    "Log how many effects are not ranked."
+    if n := (~_ranked(effects)).sum():
+        log.info("qtl: of %s effects, over all cells and models, %s are of promoters or empty; left out.",
+                 f"{len(effects):,}", f"{n:,}")
+
 def _say_where(total):
     "Log where the eQTLs went."
     log.info("qtl: of %s eQTLs, over all cells and models, %s are in a tile of their gene; %s.", f"{total.sum():,}",
              f"{total.get('', 0):,}", "; ".join(f"{total[w]:,} {w}" for w in REASONS if w in total) or "none is left")
     if not total.get("", 0):
-        raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in both?")
+        raise InputError("qtl: no eQTL is in any tile of its gene; are ids of genes and the assembly the same in "
+                         "both?")
 
+# %% ../nbs/33_qtl.ipynb #da44b7de
 def study_eqtls(
     study, # a `study.Study`: assembly, sizes
     files, # tables of eQTLs
@@ -469,7 +496,8 @@ def study_eqtls(
         parts.append(on_assembly(t, study.assembly, study.sizes, f))
     every = pd.concat(parts)
     once = every.drop_duplicates(["tissue", "gene_id", "chrom", "pos", "variant"], ignore_index=True)
-    if n := len(every) - len(once): log.info("%s: %s eQTLs are in several of these files; they count once.", some(files), f"{n:,}")
+    if n := len(every) - len(once):
+        log.info("%s: %s eQTLs are in several of these files; they count once.", some(files), f"{n:,}")
     return once, pd.concat([g for g in gone if len(g)] or gone)
 
 # %% ../nbs/33_qtl.ipynb #c02bfd30
@@ -477,7 +505,7 @@ def study_effects(
     out, # results folder of a study
     places:str="tiles", # folder below <out>/perturb
 ) -> pd.DataFrame: # TILES: distal tiles and promoters, at the lowest dose
-    "What taking each tile away does. Raises: InputError if nothing has been perturbed."
+    "What taking each tile away does. Raises: InputError if nothing has been perturbed, or by a dose of 1 alone."
     folder = Path(out)/"perturb"/places
     about = json.loads((folder/"perturb.json").read_text()) if (folder/"perturb.json").is_file() else {}
     files = [folder/f for f in about["tables"]] if "tables" in about else sorted(folder.glob("*/*.csv.gz"))
@@ -488,6 +516,8 @@ def study_effects(
         head = check_columns(pd.read_csv(f, nrows=0), read, f)
         t = pd.read_csv(f, usecols=read, dtype={k: v for k, v in text.items() if k in head}, keep_default_na=False,
                         na_values={c: [""] for c in ("dose", "effect")})
+        if t.dose.min() == 1:
+            raise InputError(f"{f}: its lowest dose is 1, which changes nothing; give a lower one in [perturb].")
         parts.append(t.loc[t.dose == t.dose.min(), TILES])
     t = pd.concat(parts, ignore_index=True)
     log.info("%s: %s effects of %d cells, %d models and sets of marks.", folder, f"{len(t):,}", t.cell.nunique(),
@@ -499,9 +529,10 @@ def with_baselines(
     effects:pd.DataFrame, # TILES
     study, # a `study.Study`: tracks, contacts, sizes, genes, assembly, out
     scorers=SCORERS, # those that are wanted
-) -> pd.DataFrame: # the same with activity, and with contact if the study has contacts
+) -> pd.DataFrame: # the same with activity, and with contact if the study has contacts; NaN where a cell has none
     "Add the marks' own signal in each tile, and its contact with the promoter."
-    parts = []
+    parts, lack = [], [c for c in dict.fromkeys(effects.cell) if c not in study.contacts]
+    if lack and "contact" in scorers: log.info("qtl: no contacts of %s; no baseline of contact.", some(lack))
     for (cell, marks), t in effects.groupby(["cell", "marks"], sort=False):
         tracks, of = study.tracks.get(cell, {}), study.contacts.get(cell)
         mine = [tracks[m] for m in marks.split("+") if m in tracks and not tracks[m].table]
@@ -547,16 +578,19 @@ def run_qtl(
     out, effects, scorers = study.out/"qtl", study_effects(study.out, places), scorers or SCORERS
     eqtls, lost = study_eqtls(study, files, assembly, chain)
     pairs = tissue_cells(eqtls.tissue, list(dict.fromkeys(effects.cell)), tissues or None)
-    used = _seeing(effects[effects.cell.isin(set(pairs.cell))])
-    table, went = qtl_table(with_baselines(used, study, scorers), eqtls, study.expression, pairs, scorers=scorers, **options)
+    used = with_baselines(_seeing(effects[effects.cell.isin(set(pairs.cell))]), study, scorers)
+    table, went = qtl_table(used, eqtls, study.expression, pairs, scorers=scorers, **options)
     tables = dict(tissues=pairs, placed=went, lost=lost, enrichment=table)
     for name, t in tables.items(): write_csv(out/f"{name}.csv", t)
     return out/"enrichment.csv"
 
+# %% ../nbs/33_qtl.ipynb #b9f59bf9
 def _seeing(effects):
     "The effects of models that see tiles beside the promoter. Raises: InputError if none does."
-    known = effects.effect.notna() & (effects.distance != 0)
-    sees = known.groupby([effects[k] for k in (KEYS[0], *KEYS[2:5])]).transform("any")
-    if (~sees).any(): log.info("qtl: %s: nothing beside the promoter is in what the model sees; not tested.", some(sorted(set(effects.model[~sees]))))
+    sees = _ranked(effects).groupby([effects[k] for k in (KEYS[0], *KEYS[2:5])]).transform("any")
+    if (~sees).any():
+        log.info("qtl: %s: nothing beside the promoter is in what the model sees; not tested.",
+                 some(sorted(set(effects.model[~sees]))))
     if sees.any(): return effects[sees]
-    raise InputError("qtl: no model that was perturbed sees anything beside the promoter; add one with a wider window, such as window = 40000.")
+    raise InputError("qtl: no model that was perturbed sees anything beside the promoter; add one with a wider "
+                     "window, such as window = 40000.")

@@ -96,9 +96,11 @@ def qtl_unit(
     names = tuple(f"{n}.csv" for n in ("tissues", "placed", "lost", "enrichment"))
     made = dict(effects=_effects_in(study.out/"perturb"/places, effects), code=code_version("chromexpress.qtl"),
                 expression={c: digest(study.y(c).tobytes().hex(), 12) for c in study.cells})
-    return Unit("qtl", "qtl", study.out/"qtl", made | _made_from(study, wanted), names, (effects.id,) if effects else (),
-                Enriched(study, wanted, places), dict(seconds=60., bytes=1e6))
+    made, after = made | _made_from(study, wanted), (effects.id,) if effects else ()
+    return Unit("qtl", "qtl", study.out/"qtl", made, names, after, Enriched(study, wanted, places),
+                dict(seconds=60., bytes=1e6))
 
+# %% ../nbs/39_science.ipynb #5c7c28a4
 def _made_from(study, wanted):
     "The options and files of [qtl], and the contacts."
     of = lambda v: file_digest(v) if isinstance(v, str) else v
@@ -213,7 +215,8 @@ def no_activity(
 ) -> list: # (cell or "all", reason)
     "Activity is a mean of tracks, and is held against expression."
     if len(_table(study, "activity_correlation.csv")): return []
-    return [("all", "no model looks at a track around the TSS." if study.expression_table else "no [expression]; add it.")]
+    why = "no model looks at a track around the TSS." if study.expression_table else "no [expression]; add it."
+    return [("all", why)]
 
 # %% ../nbs/39_science.ipynb #71a78da7
 @family("combinations of marks")
@@ -245,15 +248,17 @@ def no_effects(
     "Effects take a perturbation."
     found = sorted((study.out/"perturb").glob("*/summary.csv"))
     if not found:
-        return [("all", "[perturb] asks for them, but no run that it names is finished." if read_perturb(study.path) else
-                 "no [perturb] table in the study file; add it, it may be empty, or use `chromexpress perturb`.")]
+        if read_perturb(study.path):
+            return [("all", "[perturb] asks for them, but no run that it names is finished.")]
+        return [("all", "no [perturb] table in the study file; add it, it may be empty, or use `chromexpress "
+                        "perturb`.")]
     columns = ["cell", "model", "kind", "dose", "n"]
     t = pd.concat([pd.read_csv(f, usecols=columns, dtype=dict(cell=str, model=str)) for f in found])
     beside = t[t.kind == "distal"].groupby("model").n.max()
     out = [(c, "not perturbed; see cells in [perturb].") for c in study.cells if c not in set(t.cell)]
     if len(near := list(beside.index[beside == 0])):
-        out.append(("all", f"{some(near)}: the window ends with the promoter, so nothing is seen beside it; add a model "
-                           "with a wider one, such as window = 40000."))
+        out.append(("all", f"{some(near)}: the window ends with the promoter, so nothing is seen beside it; add a "
+                           "model with a wider one, such as window = 40000."))
     if "distal" not in set(t.kind):
         out.append(("all", "promoters alone were perturbed, so there are no positions; see tiles in [perturb]."))
     if t.dose[t.dose != 1].nunique() < 2:
@@ -268,8 +273,10 @@ def no_qtl(
     "Enrichment takes eQTLs of a tissue that is a cell of the study; a baseline of contact takes contacts."
     t = _table(study, "qtl/enrichment.csv")
     if not len(t):
-        return [("all", "[qtl] asks for it, but it was not done; `chromexpress qtl` says why." if read_qtl(study.path) else
-                 "no [qtl] table: give eqtls = [\"eqtls.tsv\"] (and a table [perturb]), or use `chromexpress qtl`.")]
+        if read_qtl(study.path):
+            return [("all", "[qtl] asks for it, but it was not done; `chromexpress qtl` says why.")]
+        return [("all", "no [qtl] table: give eqtls = [\"eqtls.tsv\"] (and a table [perturb]), or use "
+                        "`chromexpress qtl`.")]
     lack = [c for c in study.cells if c not in set(t.cell)]
     out = [(c, "no tissue of the eQTLs stands for it; see tissues in [qtl].") for c in lack]
     plain = [c for c in dict.fromkeys(t.cell) if c not in study.contacts]
@@ -287,9 +294,10 @@ def no_attribution(
         return [(c, "not attributed; see cells in [attribution].") for c in study.cells if c not in done]
     why = _table(study, "attribution/skipped.csv")
     if len(why): return [("all", why.reason.iloc[0])]
-    return [("all", "[attribution] asks for it, but it was not done; `chromexpress attribute` says why."
-             if wanted_attribution(study.path) else "no [attribution] table in the study file; with a network in [grid], "
-             "such as promoter_cnn, add it (it may be empty), or use `chromexpress attribute`.")]
+    if wanted_attribution(study.path):
+        return [("all", "[attribution] asks for it, but it was not done; `chromexpress attribute` says why.")]
+    return [("all", "no [attribution] table in the study file; with a network in [grid], such as promoter_cnn, add "
+                    "it (it may be empty), or use `chromexpress attribute`.")]
 
 # %% ../nbs/39_science.ipynb #fdb700fe
 def list_skipped(
@@ -315,7 +323,8 @@ def qtl_notebooks(
     made, found = {n: study.out/"qtl"/f"{n}.csv" for n in ("enrichment", "placed")}, []
     if not all(f.is_file() for f in made.values()): return found
     cells = set(_table(study, "qtl/enrichment.csv").cell)
-    of = {n: file_digest(f) for n, f in made.items()} | dict(notebook=file_digest(path), code=code_version(*QTL_FIGURES))
+    of = {n: file_digest(f) for n, f in made.items()}
+    of |= dict(notebook=file_digest(path), code=code_version(*QTL_FIGURES))
     for c in (c for c in study.cells if c in cells):
         stem, given = f"{c}-65_qtl", dict(cell=c, out=str(study.out), figures=str(study.out/"figures"/"qtl"))
         found.append(Unit(f"notebook:{stem}", "notebook", study.out/"notebooks"/stem, of, (f"../{stem}.ipynb",), (),

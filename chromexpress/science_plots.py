@@ -221,7 +221,8 @@ def combination_gains(
     ax = gain_dots(shown, ax, "gain in Pearson r over the better one of the two marks")
     ax.annotate("r of both", (1.02, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555")
     real = f[(f.better_q < .05) & (f.better > 0)]
-    head = f"{real.marks.iloc[0].replace('+', ' + ')} gain most" if len(real) else "no pair beats the better one of its marks"
+    first = real.marks.iloc[0].replace("+", " + ") if len(real) else ""
+    head = f"{first} gain most, of pairs with q < .05" if first else "no pair beats the better one of its marks, with q < .05"
     titles(ax, f"{f.cell.iloc[0]}: {head}", f"{f.model.iloc[0]}, {len(f)} pairs, {genes_label(f.n)}")
     return ax
 

@@ -73,6 +73,11 @@ def _inputs(transfer, cell):
                          "which cannot be matched between cells; leave it out with --models.")
     return x
 
+def _name(transfer):
+    "How to call it in messages."
+    return f"transfer:{transfer.task.run.model}:{'+'.join(transfer.task.run.marks)}"
+
+# %% ../nbs/35_transfer.ipynb #40beadd3
 def apply_all(
     transfer:Transfer, # runs and cells
     device="cpu", # for networks
@@ -93,10 +98,6 @@ def apply_all(
                 bar.update()
     return found
 
-def _name(transfer):
-    "How to call it in messages."
-    return f"transfer:{transfer.task.run.model}:{'+'.join(transfer.task.run.marks)}"
-
 # %% ../nbs/35_transfer.ipynb #e455748c
 def blind_genes(
     task, # a Task: the run
@@ -116,11 +117,12 @@ def transfer_table(
     parts, study = [], transfer.task.study
     for i, u in enumerate(transfer.runs):
         run, rows = u.work.run, blind_genes(u.work)
+        ids = study.genes.gene_id.to_numpy()[rows]
         for cell in transfer.cells:
             if cell == run.cell: continue
             own = found.get((i, run.cell, "raw"), np.full(len(rows), np.nan))
             parts.append(pd.DataFrame(dict(
-                trained_on=run.cell, cell=cell, fold=run.fold, seed=run.seed, gene_id=study.genes.gene_id.to_numpy()[rows],
+                trained_on=run.cell, cell=cell, fold=run.fold, seed=run.seed, gene_id=ids,
                 y_true=study.y(cell)[rows], y_trained_on=study.y(run.cell)[rows], y_pred_trained_on=own,
                 y_pred=found[i, cell, "raw"], y_pred_matched=found.get((i, cell, "matched"), np.nan))))
     return pd.concat(parts, ignore_index=True)[COLUMNS]
@@ -141,10 +143,11 @@ def score_pair(
     whole = _with_interval(y, np.column_stack([preds, base]), draws, *seed)
     change = _with_interval(y - base, preds - on[:, None], draws, *seed)
     spearman = part[[*SIGNALS.values()]].corrwith(part.y_true, method="spearman").to_numpy()
-    return [dict(signal=s, n=len(part), spearman=spearman[i], own=float(pearson(y, own))) | _named("pearson", whole, i)
-            | _named("baseline", whole, 2) | _named("gain", whole, i, 2) | _named("difference", change, i)
-            for i, s in enumerate(SIGNALS)]
+    return [dict(signal=s, n=len(part), spearman=spearman[i], own=float(pearson(y, own)))
+            | _named("pearson", whole, i) | _named("baseline", whole, 2) | _named("gain", whole, i, 2)
+            | _named("difference", change, i) for i, s in enumerate(SIGNALS)]
 
+# %% ../nbs/35_transfer.ipynb #4e37cbc6
 def _with_interval(y, x, draws, *seed):
     "r of each column, and its bootstrap values."
     return pearson(y, x), bootstrap_r(y, x, draws, seed_of(*seed))
@@ -163,13 +166,14 @@ def transfer_scores(
     keys:dict, # study, model, config, marks
     draws:int=1000, # bootstrap resamples of genes
 ) -> pd.DataFrame: # a row a pair of cells, seed and signal
-    "Score every pair of cells. Pairs with fewer than three genes that have expression in both are named and left out."
+    "Score every pair of cells. Pairs with fewer than 3 genes that have expression in both are named and left out."
     own = table.drop_duplicates(["trained_on", "fold", "seed", "gene_id"])
     own = own.set_index(["trained_on", "fold", "seed", "gene_id"]).y_pred_trained_on.rename("y_own")
     table, rows = table.join(own, on=["cell", "fold", "seed", "gene_id"]), []
     for pair, part in table.groupby(PAIR, sort=True):
         scored = score_pair(part, draws, "transfer", *keys.values(), *pair)
-        if not scored: log.warning("transfer: %s in %s: fewer than 3 genes with expression in both; left out.", *pair[:2])
+        if not scored:
+            log.warning("transfer: %s in %s: fewer than 3 genes with expression in both; left out.", *pair[:2])
         rows += [keys | dict(zip(PAIR, pair)) | s for s in scored]
     return pd.DataFrame(rows)
 
@@ -177,7 +181,7 @@ def transfer_scores(
 def gene_r(
     y:np.ndarray, # (genes, cells) observed
     x:np.ndarray, # (genes, cells) predicted
-) -> np.ndarray: # (genes,) Pearson's r over cells; NaN where one side is constant, or where there are fewer than 3 cells
+) -> np.ndarray: # (genes,) Pearson's r over cells; NaN where a side is constant, or with fewer than 3 cells
     "Each gene's correlation over the cells in which both are known."
     y, x = (np.where(np.isnan(y) | np.isnan(x), np.nan, v) for v in (y, x))
     n = (~np.isnan(y)).sum(1, keepdims=True)
@@ -211,15 +215,21 @@ def gene_scores(
         y = wide["y_true"].to_numpy(float)
         for signal, column in SIGNALS.items():
             r = gene_r(y, wide[column].to_numpy(float))
-            known = r[~np.isnan(r)]
-            if not len(known): continue
-            rng = np.random.default_rng(seed_of("genes", *keys.values(), on, seed))
-            drawn = np.array([np.median(known[rng.integers(len(known), size=len(known))]) for _ in range(draws)])
-            low, high = np.quantile(drawn, [.025, .975])
-            rows.append(keys | dict(trained_on=on, seed=seed, signal=signal, cells=y.shape[1], n=len(known), constant=len(r) - len(known),
-                                    median=np.median(known), median_low=low, median_high=high, positive=np.mean(known > 0),
-                                    quarter=np.quantile(known, .25), three_quarters=np.quantile(known, .75), mean_share=mean_share(y)))
+            if np.isnan(r).all(): continue
+            drawn = seed_of("genes", *keys.values(), on, seed)
+            rows.append(keys | dict(trained_on=on, seed=seed, signal=signal, cells=y.shape[1])
+                        | _spread_of(r, draws, drawn) | dict(mean_share=mean_share(y)))
     return pd.DataFrame(rows)
+
+# %% ../nbs/35_transfer.ipynb #45bc34dc
+def _spread_of(r, draws, seed):
+    "Median with its bootstrap interval, quartiles and share above 0, of genes that have an r."
+    known, rng = r[~np.isnan(r)], np.random.default_rng(seed)
+    drawn = [np.median(known[rng.integers(len(known), size=len(known))]) for _ in range(draws)]
+    low, high = np.quantile(drawn, [.025, .975])
+    quarter, three_quarters = np.quantile(known, [.25, .75])
+    return dict(n=len(known), constant=len(r) - len(known), median=np.median(known), median_low=low, median_high=high,
+                positive=np.mean(known > 0), quarter=quarter, three_quarters=three_quarters)
 
 # %% ../nbs/35_transfer.ipynb #ebb2ece1
 def transfer_units(
@@ -227,39 +237,69 @@ def transfer_units(
     units:dict, # id → Unit, all of the study, as of `plan_units`
     only:dict|None=None, # models, marks, cells → names to keep
     planned:bool=False, # where no run or track is finished, as if all of them were
-) -> list: # Unit, one a model and set of marks
+) -> list: # Unit, one a model and set of marks; models whose inputs are no plain arrays are left out
     "What can be transferred. Raises: InputError if no two cells share a model and marks."
     only, groups = {k: v for k, v in (only or {}).items() if v}, {}
     for u in units.values():
         if u.kind != "run" or u.work.model.profile: continue
         run, marks = u.work.run, "+".join(u.work.run.marks)
         names = dict(models=run.model, marks=marks, cells=run.cell)
-        if all(names[k] in wanted for k, wanted in only.items()): groups.setdefault((run.model, run.config, marks), []).append(u)
+        if any(names[k] not in wanted for k, wanted in only.items()): continue
+        groups.setdefault((run.model, run.config, marks), []).append(u)
     found = [_transfer_unit(study, units, runs, only.get("cells"), planned) for runs in groups.values()]
     found = [u for u in found if u]
     if not found:
-        raise InputError(f"{study.path}: nothing to transfer; it takes finished runs of a model, and another cell with the same "
-                         f"marks that is binned{' (with --' + ', --'.join(only) + ')' if only else ''}.")
+        said = f" (with --{', --'.join(only)})" if only else ""
+        raise InputError(f"{study.path}: nothing to transfer; it takes finished runs of a model, and another cell "
+                         f"with the same marks that is binned{said}.")
     return found
 
+# %% ../nbs/35_transfer.ipynb #e983c5b1
 def _transfer_unit(study, units, runs, wanted, planned):
     "The unit of the current runs of one model and set of marks; None if there is no other cell, or no run."
     current, marks = [u for u in runs if state(u) == "current"], runs[0].work.run.marks
     if planned: current = current or runs
-    elif len(current) < len(runs): log.info(f"transfer: {len(runs) - len(current)} runs of {runs[0].work.run.model} on "
-                                            f"{'+'.join(marks)} are not finished, and not used.")
     have = [c for c in study.cells if set(marks) <= set(study.tracks[c]) and (not wanted or c in wanted)]
     binned = {c: [units.get(f"bin:{c}:{a}") for a in marks] for c in have}
-    cells = tuple(c for c in have if all(b and (planned or state(b) == "current") for b in binned[c]))
-    if left := [c for c in have if c not in cells]: log.warning("transfer: %s not binned, so not predicted.", ", ".join(left))
-    if not current or len(cells) < 2: return None
-    work, run = Transfer(tuple(current), cells), current[0].work.run
-    made = dict(runs=[(u.id, u.identity) for u in current], tracks=[(b.id, b.identity) for c in cells for b in binned[c]],
-                expression={c: digest(study.y(c).tobytes().hex(), 12) for c in cells}, code=code_version("chromexpress.transfer", *RUN_CODE, *model_code(current[0].work.model)))
-    folder = study.out/"transfer"/f"{run.model}-{run.config}"/"+".join(marks)
-    cost = dict(seconds=1 + 2e-4*len(study.genes)*len(current)*len(cells), bytes=80*len(study.genes)*len(current)*len(cells))
+    ready = [c for c in have if all(b and state(b) == "current" for b in binned[c])]
+    cells = tuple(c for c in have if all(binned[c])) if planned else tuple(ready)
+    work = Transfer(tuple(current or runs), cells)
+    if odd := _odd_inputs(work.task, work.task.run.cell in ready):
+        if not planned: log.warning("%s: its inputs are no plain arrays (%s), which cannot be matched between cells; "
+                                    "left out.", _name(work), ", ".join(odd))
+        return None
+    if not planned: _say_lacks(study, work, len(runs) - len(current), have, wanted)
+    return _unit_of(study, work, [b for c in cells for b in binned[c]]) if current and len(cells) > 1 else None
+
+# %% ../nbs/35_transfer.ipynb #e44ff331
+def _odd_inputs(task, binned):
+    "The inputs of a model that are no plain arrays; without binned tracks, its regions of their own lengths."
+    odd = sorted({n.regions for n in task.model.needs(task.options) if not n.window})
+    if odd or not binned: return odd
+    return [k for k, v in task.model.inputs(task, [0]).items() if not isinstance(v, np.ndarray)]
+
+def _say_lacks(study, work, unfinished, have, wanted):
+    "Log which runs and cells take no part, for want of what."
+    run = work.task.run
+    if unfinished:
+        log.info("transfer: %d runs of %s on %s are not finished, and not used.", unfinished, run.model,
+                 "+".join(run.marks))
+    for c in wanted or study.cells:
+        if lack := [m for m in run.marks if m not in study.tracks.get(c, {})]:
+            log.info("%s: %s has no %s, so it is not predicted.", _name(work), c, ", ".join(lack))
+    if left := [c for c in have if c not in work.cells]:
+        log.warning("transfer: %s not binned, so not predicted.", ", ".join(left))
+
+# %% ../nbs/35_transfer.ipynb #5860ce33
+def _unit_of(study, work, bins):
+    "The unit of a transfer, made from these units of binning."
+    run, task, n = work.task.run, work.task, len(study.genes)*len(work.runs)*len(work.cells)
+    made = dict(runs=[(u.id, u.identity) for u in work.runs], tracks=[(b.id, b.identity) for b in bins],
+                expression={c: digest(study.y(c).tobytes().hex(), 12) for c in work.cells},
+                code=code_version("chromexpress.transfer", *RUN_CODE, *model_code(task.model)))
+    folder = study.out/"transfer"/f"{run.model}-{run.config}"/"+".join(run.marks)
     return Unit(_name(work), "transfer", folder, made, ("predictions.csv.gz", "scores.csv", "genes.csv"),
-                tuple(u.id for u in current), work, cost)
+                tuple(u.id for u in work.runs), work, dict(seconds=1 + 2e-4*n, bytes=80*n))
 
 # %% ../nbs/35_transfer.ipynb #998fab9c
 def do_transfer(
@@ -291,7 +331,7 @@ def transfer_all(
     only:dict|None=None, # models, marks, cells → names to keep
     device="cpu", # for networks
 ) -> tuple: # transfer.csv and transfer_genes.csv as frames; the latter is empty with fewer than MIN_CELLS cells
-    "Transfer all that can be, and write `transfer.csv` and `transfer_genes.csv` to the results. An interrupted call goes on."
+    "Transfer all that can be; write `transfer.csv` and `transfer_genes.csv`. An interrupted call goes on."
     todo = transfer_units(study, units, only)
     for u in progress(todo, desc="transfer", unit="model × marks"):
         if seconds := do_transfer(u, device): log.info(f"{u.id} in {seconds:.1f} s.")
@@ -299,7 +339,8 @@ def transfer_all(
 
 def _collect(study, done):
     "Write the scores of units that are done as one table, and those of genes as another."
-    tables = [pd.concat([read_scores(u.folder/f"{name}.csv") for u in done], ignore_index=True) for name in ("scores", "genes")]
+    tables = [pd.concat([read_scores(u.folder/f"{name}.csv") for u in done], ignore_index=True)
+              for name in ("scores", "genes")]
     for table, name in zip(tables, ("transfer", "transfer_genes")): write_csv(study.out/f"{name}.csv", table)
     return tuple(tables)
 
@@ -310,15 +351,17 @@ def example_transfer(
     genes:int=300, # how many genes
     seed:int=0, # other numbers, another study
 ) -> Path: # the folder
-    "transfer.csv and transfer_genes.csv of one model that knows three quarters of what is to be known of each cell."
+    "transfer.csv and transfer_genes.csv of a model that knows three quarters of what is to be known of each cell."
     rng, folder = np.random.default_rng(seed_of("transfer example", seed)), Path(folder)
     names, ids = [f"E{3 + i:03}" for i in range(cells)], [f"g{k:04}" for k in range(genes)]
     y = rng.normal(5, 2, (genes, 1)) + rng.normal(0, 1, (genes, cells))
     pred, coarse = (y*.75 + rng.normal(0, s, y.shape) for s in (.8, 1.1))
-    parts = [pd.DataFrame(dict(trained_on=a, cell=b, fold="1", seed=0, gene_id=ids, y_true=y[:, j], y_trained_on=y[:, i],
-                               y_pred_trained_on=pred[:, i], y_pred=coarse[:, j], y_pred_matched=pred[:, j]))
+    parts = [pd.DataFrame(dict(trained_on=a, cell=b, fold="1", seed=0, gene_id=ids, y_true=y[:, j],
+                               y_trained_on=y[:, i], y_pred_trained_on=pred[:, i], y_pred=coarse[:, j],
+                               y_pred_matched=pred[:, j]))
              for i, a in enumerate(names) for j, b in enumerate(names) if i != j]
-    table, keys = pd.concat(parts, ignore_index=True), dict(study="example", model="ridge", config="c0", marks="H3K4me3+H3K27ac")
+    table = pd.concat(parts, ignore_index=True)
+    keys = dict(study="example", model="ridge", config="c0", marks="H3K4me3+H3K27ac")
     write_csv(folder/"transfer.csv", transfer_scores(table, keys, 200))
     write_csv(folder/"transfer_genes.csv", gene_scores(table, keys, 200))
     return folder

@@ -8,6 +8,7 @@ from chromexpress.attribution import (LIMIT, baseline_of, captum_methods, compar
 from chromexpress.batch import run_units
 from chromexpress.core import InputError
 from chromexpress.promoter_cnn import PromoterCNN
+from chromexpress.registry import load_study
 from chromexpress.study import wanted_attribution
 from toy import SMALL, cli, files, killed_at_rename, quiet_log, units_of, write_study
 pytestmark = pytest.mark.usefixtures("hear")
@@ -250,6 +251,14 @@ def test_some_genes_have_a_folder_of_their_own(fresh, attributed):
     assert g.gene_id.nunique() <= 3 and set(g.gene_id) <= {"g1", "g2", "g3", "g4", "g6"}
 
 # what goes wrong
+
+def test_no_blind_gene_among_those_that_were_drawn(hand, hear, caplog, monkeypatch): # of a small sample, none may be
+    study, _ = load_study(hand)
+    monkeypatch.setattr(attribution, "blind_rows_of", lambda *a: np.array([], int))
+    found, skipped = attribution.attribution_units(study, units_of(hand), wanted_attribution(hand, dict(genes=1)))
+    why = "none of the 1 genes that were drawn is blind; give genes a larger number, or 0 for all"
+    assert not found and skipped and all(w == why for _, _, w in skipped)
+    assert attribute(hand, "--genes", "1") == 2
 
 @pytest.mark.parametrize("args,said", [
     (["--methods", "lime"], "[attribution] methods lime: is unknown; known: ig, deeplift."),

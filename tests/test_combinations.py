@@ -83,6 +83,8 @@ def test_an_uninformative_mark_adds_nothing_and_an_informative_one_does():
     assert list(rows.cell) == ["cell0", "cell1"] and list(rows.verdict) == ["adds", "adds"]
     assert list(adds(table, "H3K9me3", to="H3K27ac+H3K4me3").verdict) == ["no sign of a gain"] * 2          # in any order
     assert adds_sentence(rows.assign(gain=[.021, -.5], verdict=["adds", "takes away"])) == "adds in 1 of 2 cells (cell0 +.021); takes away in 1 of 2 cells (cell1 −.500)"
+    named = rows.assign(cell=["E10.5_liver", "A-549"], gain=[.021, -.5], verdict=["adds", "takes away"])                # names stay as they are
+    assert adds_sentence(named) == "adds in 1 of 2 cells (E10.5_liver +.021); takes away in 1 of 2 cells (A-549 −.500)"
     with pytest.raises(InputError, match="H3K27ac on top of DNase was not run"): adds(table, "H3K27ac", "DNase")
 
 def test_the_answer_does_not_depend_on_the_order_of_rows():
@@ -117,7 +119,12 @@ def test_the_figures_say_what_their_tables_say(tmp_path):
     assert fig.axes[0].get_title(loc="left") == f"cell0: {up} of 6 additions raise r, {down} lower it"
     save_figure(draw("combination-gains", one), one, tmp_path/"x-combination-gains")
     again = redraw(tmp_path/"x-combination-gains.csv").axes[0]
-    assert again.get_title(loc="left") == "cell0: H3K4me3 + H3K27ac gain most" and again.get_yticklabels()[0].get_text() == "H3K4me3 + H3K27ac"
+    assert again.get_title(loc="left") == "cell0: H3K4me3 + H3K27ac gain most, of pairs with q < .05" and again.get_yticklabels()[0].get_text() == "H3K4me3 + H3K27ac"
+    doubted = one.assign(better_q=one.better_q.where(one.marks != "H3K4me3+H3K27ac", .2), better=one.better.where(one.marks != "H3K4me3+H3K9me3", .001))
+    doubted.loc[doubted.marks == "H3K4me3+H3K9me3", "better_q"] = .01                # the largest gain is not a significant one: the title says which it means
+    assert draw("combination-gains", doubted).axes[0].get_title(loc="left") == "cell0: H3K4me3 + H3K9me3 gain most, of pairs with q < .05"
+    nothing = draw("combination-gains", one.assign(better_q=.5)).axes[0]
+    assert nothing.get_title(loc="left") == "cell0: no pair beats the better one of its marks, with q < .05"
     cells = draw("combination-cells", adds(table, "H3K9me3", "H3K4me3").assign(added="H3K9me3", to="H3K4me3")).axes[0]
     assert cells.get_title(loc="left").startswith("H3K9me3 adds to H3K4me3 in 0 of 2 cells")
     with pytest.raises(InputError, match="one cell and model a panel"): draw("combination-matrix", table)

@@ -1,5 +1,5 @@
 "Perturbation: effects that can be worked out by hand, on both strands and at the ends of chromosomes; averages, files, and interruptions."
-import io, re
+import gzip, io, re
 import numpy as np, pandas as pd, pyBigWig, pytest, torch
 import chromexpress.perturb as perturb
 from chromexpress.batch import run_units
@@ -378,6 +378,27 @@ def test_a_bed_file_that_is_wrong(tmp_path, line, message):
     (tmp_path/"x.bed").write_text(f"chr1\t1\t2\n{line}\n")
     with pytest.raises(perturb.InputError, match=re.escape(message)): perturb.read_places(tmp_path/"x.bed", SIZES)
 
+def test_a_bed_file_that_cannot_be_read(tmp_path):
+    whole = gzip.compress(b"chr1\t1\t2\n"*5000)
+    for name, content in (("cut.bed.gz", whole[:-20]), ("plain.bed.gz", b"chr1\t1\t2\n"), ("latin.bed", "chr1\t1\t2\té\n".encode("latin-1"))):
+        (tmp_path/name).write_bytes(content)
+        with pytest.raises(perturb.InputError, match=f"{name}: cannot be read"): perturb.read_places(tmp_path/name, SIZES)
+
+def test_places_without_a_gene_on_their_chromosome_are_named(hear, caplog):
+    genes = pd.DataFrame(dict(gene_id=["a"], chrom="chr1", tss=[50_000], strand="+"))
+    field = pd.DataFrame(dict(gene_id=["a"], chrom="chr1", start=[47_000], end=[53_000]))
+    e = pd.DataFrame([("seen", "chr1", 52_000, 54_000), ("far", "chr1", 90_000, 90_100), ("lost", "chr2", 5, 9)], columns=["place", "chrom", "start", "end"])
+    assert bed_places(e, genes, field)[["place", "distance"]].values.tolist() == [["seen", 3_000], ["far", 40_050]]
+    assert "1 of 3 places are seen by no gene (far)" in caplog.text and "1 of 3 places are on chromosomes without a gene (lost); left out" in caplog.text
+    with pytest.raises(perturb.InputError, match=r"no gene that is perturbed is on the chromosome of any of them \(lost\)"):
+        bed_places(e[2:].reset_index(drop=True), genes, field)
+
+def test_near_is_up_to_10_kb_whatever_the_class_of_distance(): # 10,900 bp is of the class of 10 kb, and beyond 10 kb all the same
+    places = pd.DataFrame(dict(place=["x", "y", "z"], distance=[9_900, -10_900, 10_000]))
+    found = [(k, d, rows.tolist()) for k, d, rows, _ in perturb._classes(places, np.arange(3), np.zeros((3, 1)))]
+    assert [(k, d, r) for k, d, r in found if k == "distal"] == [("distal", -10_000, [1]), ("distal", 10_000, [0, 2])]
+    assert [(k, r) for k, _, r in found if k != "distal"] == [("near", [0, 2]), ("far", [1])]
+
 def test_some_genes_only(toy, tmp_path):
     (tmp_path/"genes.txt").write_text("g007\ng003 an unlabelled one\n")
     study, models = load_study(toy)
@@ -386,3 +407,5 @@ def test_some_genes_only(toy, tmp_path):
     assert n(str(tmp_path/"genes.txt")) == {2} and n("all") == {240} and n("expressed") == {119} and n("silent") == {118}
     (tmp_path/"genes.txt").write_text("g999\n")
     with pytest.raises(perturb.InputError, match="1 names are no genes of this study \\(g999\\)"): n(str(tmp_path/"genes.txt"))
+    (tmp_path/"genes.txt").write_bytes(b"\xff\xfeg\x00")
+    with pytest.raises(perturb.InputError, match="genes.txt: cannot be read"): n(str(tmp_path/"genes.txt"))

@@ -109,6 +109,12 @@ def test_contact_is_the_highest_score_that_meets_the_tile():
                      columns=["gene_id", "chrom", "start", "end", "score"])
     assert contact_of(two_sides(), e).tolist() == [3., 2., 0., 0.]
 
+def test_effects_of_a_dose_that_changes_nothing_are_refused(tmp_path): # all 0, they would be ranked by chance
+    (tmp_path/"perturb"/"tiles"/"m-c").mkdir(parents=True)
+    t = two_sides().assign(cell="A", model="m", config="c", marks="K", effect=0., dose=1.)
+    t.to_csv(tmp_path/"perturb"/"tiles"/"m-c"/"A-K.csv.gz", index=False)
+    with pytest.raises(InputError, match="A-K.csv.gz: its lowest dose is 1, which changes nothing; give a lower one"): study_effects(tmp_path)
+
 # chance
 
 def test_deciles_are_equal_and_ties_are_broken_by_chance():
@@ -190,11 +196,33 @@ def test_q_is_over_all_tests_of_a_null():
     t = pd.DataFrame(dict(null=["a"]*3 + ["b"], p=[.01, .02, np.nan, .5]))
     assert adjusted(t).q.tolist()[:2] == [.02, .02] and adjusted(t).q.isna().tolist() == [False, False, True, False] and adjusted(t).q[3] == .5
 
-def test_scores(hear, caplog):
+def test_scores():
     t = two_sides().assign(effect=[-1., 2., np.nan, .5], model="m")
     s = score_tiles(t)
-    assert s.model.tolist() == [-1., 2., .5] and s.nearness.tolist() == [-6000, -4000, -6000] and "1 of 4 rows are promoters or have no effect" in caplog.text
+    assert s.model.tolist() == [-1., 2., .5] and s.nearness.tolist() == [-6000, -4000, -6000]
     assert score_tiles(t, absolute=True).model.tolist() == [1., 2., .5]
+
+def two_cells(genes=8): # effects of two cells, of which A alone has contacts; an eQTL in every tile; expression; tissues
+    t = pd.concat([two_sides(f"G{i}", 50_000*(i + 1)) for i in range(genes)], ignore_index=True)
+    e = pd.concat([t.assign(cell=c, model="m", config="c", marks="K", effect=np.arange(len(t))*s) for c, s in (("A", 1.), ("B", -1.))], ignore_index=True)
+    e["contact"] = np.where(e.cell == "A", e.start, np.nan)
+    of = pd.concat([eqtl(s, gene=g, tissue=c) for c in "AB" for g, s in zip(t.gene_id, t.start)], ignore_index=True)
+    y = pd.DataFrame([(c, f"G{i}", float(i)) for c in "AB" for i in range(genes)], columns=["cell", "gene_id", "y"])
+    return e, of, y, pd.DataFrame(dict(tissue=["A", "B"], cell=["A", "B"]))
+
+def test_a_baseline_is_tested_only_in_cells_that_have_data_for_it(): # ranks of what is not known would be chance, and called contact
+    r, _ = qtl_table(*two_cells(), draws=19)
+    assert {c: list(dict.fromkeys(d.scorer)) for c, d in r.groupby("cell")} == {"A": ["model", "nearness", "contact"], "B": ["model", "nearness"]}
+    alone, _ = qtl_table(*two_cells(), draws=19, scorers=("model", "nearness"))
+    pd.testing.assert_frame_equal(r[r.scorer != "contact"].drop(columns="q").reset_index(drop=True), alone.drop(columns="q"))
+
+def test_what_is_not_ranked_is_said_once_and_too_few_tiles_are(hear, caplog):
+    e, of, y, pairs = two_cells()
+    e.loc[e.index[(e.cell == "B") & (e.distance < 0)][9:], "effect"] = np.nan      # of 16
+    r, _ = qtl_table(e, of, y, pairs, draws=19)
+    assert caplog.text.count("left out") == 1 and "of 64 effects, over all cells and models, 7 are of promoters or empty; left out" in caplog.text
+    assert [m for m in caplog.messages if "deciles" in m] == ["qtl: B, B, m on K: 9 tiles upstream, and deciles take 10 or more; not tested."]
+    assert set(r.direction[r.cell == "A"]) == {"upstream", "downstream"} and set(r.direction[r.cell == "B"]) == {"downstream"}
 
 # nothing to find
 

@@ -127,6 +127,19 @@ def test_missing_runs_and_cells_are_named(tmp_path, hear, caplog):
     with pytest.raises(InputError, match="nothing to transfer"): transfer_units(*planned(path))
     assert "cellB not binned, so not predicted" in caplog.text and "3 runs of ridge" in caplog.text
 
+def test_a_model_without_plain_arrays_does_not_stop_the_others(tmp_path, hear, caplog): # the partners of Chromoformer, here none
+    tables = f'[models.ridge]\n[models.chromoformer]\n{SMALL["chromoformer"]}\ncontacts = false\n'
+    path = write_study(tmp_path, '["chromoformer", "ridge"]', tables, folds='["1"]')
+    with quiet_log(): batch.run_units(path, choose(units_of(path), dict(models=["ridge"])), device="cpu")
+    assert [u.id for u in transfer_units(*planned(path))] == [f"transfer:ridge:{MARKS}"]
+    assert f"transfer:chromoformer:{MARKS}: its inputs are no plain arrays (partners)" in caplog.text
+    assert [u.id for u in transfer_units(*planned(path), planned=True)] == [f"transfer:ridge:{MARKS}"]
+    with pytest.raises(InputError, match="nothing to transfer.* --models"): transfer_units(*planned(path), dict(models=["chromoformer"]))
+    study, units = planned(path)
+    del study.tracks["cellB"]["H3K27ac"]                                            # and a cell that lacks a mark is named
+    with pytest.raises(InputError, match="nothing to transfer"): transfer_units(study, units)
+    assert f"transfer:ridge:{MARKS}: cellB has no H3K27ac, so it is not predicted" in caplog.text
+
 def test_command(trained, done, capsys, monkeypatch):
     every = batch.notebook_units                           # the others are drawn by other tests
     monkeypatch.setattr(batch, "notebook_units", lambda *a: [n for n in every(*a) if n.id == "notebook:67_transfer"])
