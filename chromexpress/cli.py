@@ -676,7 +676,7 @@ def _top_parser():
     p.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
     return p
 
-# %% ../nbs/51_cli.ipynb #88371c0d
+# %% ../nbs/51_cli.ipynb #9c6ec089
 def main(
     argv=None, # arguments; None: those of the process
 ): # None; leaves with status 2 on a wrong input, 130 if interrupted, 141 if nobody reads its output
@@ -699,9 +699,12 @@ def _leave(message, status):
 
 def _reader_left():
     "Whether nobody reads stdout any more, as after `| head`; if so, what is left to be written goes nowhere."
-    try: sys.stdout.flush()
-    except BrokenPipeError: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()); return True
-    return False
+    import select
+    look = select.poll()
+    look.register(sys.stdout.fileno(), 0)
+    left = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
+    if left: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return left
 
 # %% ../nbs/51_cli.ipynb #699d9a90
 if __name__ == "__main__" and "__file__" in globals(): main()
