@@ -2,9 +2,8 @@
 `genome.exon_lengths`.
 
 The GTF is simulated in Ensembl's words: 734,000 lines by default, twelve a gene (a gene, three transcripts, eight
-exons). The genes
-are set against those that pandas reads out of the same file, all lines at once. Memory is the highest of a process
-of its own.
+exons). The genes are set against those that pandas reads out of the same file, all lines at once. Memory is the
+highest of a process of its own.
 """
 from common import alternate, check, parse, parser, report, resident
 import gzip, json, os, subprocess, sys, tempfile
@@ -12,11 +11,10 @@ from pathlib import Path
 import pandas as pd
 from chromexpress.genome import TSS_RULES, annotated_genes, chrom_sizes, exon_lengths
 
-ABOUT = ('transcript_id "ENST{g:09}{t:02}"; gene_name "GENE{g}"; gene_source "ensembl_havana"; gene_biotype '
-         '"protein_coding"; '
-         'transcript_name "GENE{g}-{t:03}"; transcript_source "ensembl_havana"; transcript_biotype '
-         '"protein_coding"; tag "CCDS"; '
-         'ccds_id "CCDS6451"; tag "{tag}"; transcript_support_level "1";')
+ABOUT = ('transcript_id "ENST{g:09}{t:02}"; gene_name "GENE{g}"; gene_source "ensembl_havana"; '
+         'gene_biotype "protein_coding"; transcript_name "GENE{g}-{t:03}"; transcript_source "ensembl_havana"; '
+         'transcript_biotype "protein_coding"; tag "CCDS"; ccds_id "CCDS6451"; tag "{tag}"; '
+         'transcript_support_level "1";')
 
 
 def make_gtf(path, lines):
@@ -26,8 +24,8 @@ def make_gtf(path, lines):
             start = 10_000 + 1000*(g // 22)
             for i, feature in enumerate(["gene"] + ["transcript"]*3 + ["exon"]*8):
                 span = (start, start + 899) if i == 0 else (start + 10*i, start + 899 - i)
-                about = f'gene_id "ENSG{g:011}"; ' + ABOUT.format(g=g, t=i,
-                                                                  tag="Ensembl_canonical" if i == 2 else "basic")
+                tag = "Ensembl_canonical" if i == 2 else "basic"
+                about = f'gene_id "ENSG{g:011}"; ' + ABOUT.format(g=g, t=i, tag=tag)
                 f.write(f"{1 + g % 22}\tensembl\t{feature}\t{span[0]}\t{span[1]}\t.\t{'+-'[g % 2]}\t.\t{about}\n")
 
 
@@ -45,10 +43,9 @@ def work(path, what): # by name, for a process of its own
 def memory(path, what):
     "MiB of a process that does it, above what it had after the imports."
     code = ("import json, sys; from annotation import resident, work; level = resident('VmRSS'); "
-            "work(*sys.argv[1:]); "
-            "print(json.dumps(resident('VmHWM') - level))")
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(Path(__file__).parent),
-                                                        *filter(None, [os.environ.get("PYTHONPATH")])]))
+            "work(*sys.argv[1:]); print(json.dumps(resident('VmHWM') - level))")
+    where = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | dict(PYTHONPATH=os.pathsep.join(where))
     return json.loads(subprocess.run([sys.executable, "-c", code, path, what], check=True, capture_output=True,
                                      text=True, env=env).stdout)
 
@@ -61,8 +58,8 @@ def main():
         path = str(Path(folder)/"genes.gtf.gz")
         make_gtf(path, a.lines)
         ours, theirs = work(path, "gene").set_index("gene_id").tss, by_pandas(path)
-        figures = {"genes": len(ours), "equal to pandas": check(
-            ours.sort_index().equals(theirs.sort_index().rename_axis("gene_id").rename("tss")), "genes")}
+        same = ours.sort_index().equals(theirs.sort_index().rename_axis("gene_id").rename("tss"))
+        figures = {"genes": len(ours), "equal to pandas": check(same, "genes")}
         names = [*TSS_RULES, "lengths"]
         seconds = alternate({n: lambda n=n: work(path, n) for n in names} | {"pandas": lambda: by_pandas(path)},
                             a.rounds)

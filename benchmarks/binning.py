@@ -42,8 +42,8 @@ def read_once(path, windows, sizes, step=4_000_000):
 def memory(path, n, sizes, reader):
     "MiB above the imports that binning n windows takes, in a process of its own."
     code = "import binning, sys; binning.measure_memory(*sys.argv[1:])"
-    r = subprocess.run([sys.executable, "-c", code, path, str(n), json.dumps(sizes), reader], capture_output=True, text=True, check=True,
-                       cwd=Path(__file__).parent)
+    r = subprocess.run([sys.executable, "-c", code, path, str(n), json.dumps(sizes), reader], cwd=Path(__file__).parent,
+                       capture_output=True, text=True, check=True)
     return float(r.stdout)
 
 def measure_memory(path, n, sizes, reader):
@@ -67,7 +67,8 @@ def genome_wide(n, sizes, rng):
 
 def compare(name, path, windows, sizes, few, rounds, clock):
     "One layout: all sides, checked and timed."
-    sides = dict(bin_signal=lambda: ours(path, windows, sizes, "pybigtools"), bin_signal_pyBigWig=lambda: ours(path, windows, sizes, "pyBigWig"),
+    sides = dict(bin_signal=lambda: ours(path, windows, sizes, "pybigtools"),
+                 bin_signal_pyBigWig=lambda: ours(path, windows, sizes, "pyBigWig"),
                  values_and_mean=lambda: values(path, windows), values_alone=lambda: read_only(path, windows),
                  pybigtools_alone=lambda: read_fast(path, windows))
     a, b, c = [sides[k]() for k in ("bin_signal", "values_and_mean", "bin_signal_pyBigWig")]
@@ -76,8 +77,8 @@ def compare(name, path, windows, sizes, few, rounds, clock):
     if not few: sides["whole_file_once"] = lambda: read_once(path, windows, sizes)
     else:
         some = windows.iloc[:few]
-        found[f"{name}: equal to stats"] = check(np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0),
-                                                 f"{name}, stats")
+        same = np.allclose(a[:few], stats(path, some), rtol=1e-6, atol=0)
+        found[f"{name}: equal to stats"] = check(same, f"{name}, stats")
         sides["stats"] = lambda: stats(path, some)
     t = alternate(sides, rounds, clock)
     if few: t["stats"] *= len(windows)/few

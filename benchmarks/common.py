@@ -3,8 +3,8 @@
 Import it first: it keeps numerical libraries to one thread, which they read when they are loaded.
 """
 import os
-os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"),
-                            "1") | {"CHROMEXPRESS_NO_BARS": "1"}
+os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+os.environ["CHROMEXPRESS_NO_BARS"] = "1"
 import argparse, json, platform, re, statistics, subprocess, sys, tempfile, time
 from pathlib import Path
 import numpy as np
@@ -95,8 +95,8 @@ def family(pid):
 
 def look(pid):
     "MiB of a process: the highest so far, and now, with what it shares divided by those who share it."
-    read = lambda file, key: int(re.search(rf"^{key}:\s+(\d+)", Path(f"/proc/{pid}/{file}").read_text(),
-                                           re.M)[1]) / 1024
+    text = lambda file: Path(f"/proc/{pid}/{file}").read_text()
+    read = lambda file, key: int(re.search(rf"^{key}:\s+(\d+)", text(file), re.M)[1]) / 1024
     try: return read("status", "VmHWM"), read("smaps_rollup", "Pss")
     except (OSError, TypeError): return 0., 0.                   # it has just ended
 

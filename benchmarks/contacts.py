@@ -57,8 +57,8 @@ def told(folder, cell="cellA"):
     "R² of what contacts give to expression, by their number and scores alone (least squares)."
     edges = pd.read_csv(folder/"results"/"contacts"/f"{cell}.csv")
     truth = pd.read_csv(folder/"truth"/"genes.csv").set_index("gene_id").C
-    by = edges.assign(root=edges.score**.5).groupby("gene_id").agg(n=("score", "size"), sum=("score", "sum"),
-                                                                   root=("root", "sum"))
+    by = edges.assign(root=edges.score**.5).groupby("gene_id")
+    by = by.agg(n=("score", "size"), sum=("score", "sum"), root=("root", "sum"))
     by = by.reindex(truth.index, fill_value=0).assign(one=1, square=lambda t: t.n**2).to_numpy(float)
     left = truth - by @ np.linalg.lstsq(by, truth, rcond=None)[0]
     return float(1 - left.var()/truth.var())

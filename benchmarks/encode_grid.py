@@ -2,12 +2,10 @@
 four folds.
 
 --data is the folder encode_hg38 (genes.tsv, cage.tsv, gm12878/*.narrowPeak, h1/*.narrowPeak) or a tar of it. The
-tracks are
-binned, then each model is run by itself, then all are evaluated and drawn. It prints what each step took, r of each
-model with
-its 95 % intervals, and the paired comparisons of models. With --out, an interrupted benchmark goes on where it was:
-its times
-are then added up. `sum of units` is the time that the finished units say they took, whichever call did them.
+tracks are binned, then each model is run by itself, then all are evaluated and drawn. It prints what each step took,
+r of each model with its 95 % intervals, and the paired comparisons of models. With --out, an interrupted benchmark
+goes on where it was: its times are then added up. `sum of units` is the time that the finished units say they took,
+whichever call did them.
 """
 from common import ROOT, parse, parser, report, units_in_child, watch
 import json, sys, tarfile, tempfile
@@ -49,8 +47,8 @@ def write_study(out, models, marks, folds, precision="float32", options=()):
         own |= {k: v for k, v in given if hasattr(known, k)}
         if own: text += f"[models.{m}]\n" + "".join(f"{k} = {v}\n" for k, v in own.items()) + "\n"
     folds = quoted(folds) if folds else '"all"'
-    (out/"study.toml").write_text(f"{text}[grid]\nmodels = {quoted(models)}\nmarks = {quoted(marks)}\nfolds "
-                                  f"= {folds}\n")
+    text += f"[grid]\nmodels = {quoted(models)}\nmarks = {quoted(marks)}\nfolds = {folds}\n"
+    (out/"study.toml").write_text(text)
     return out/"study.toml"
 
 
@@ -83,9 +81,9 @@ def take(out, step, run, current):
     before = noted.get(step, dict(finished=False, calls=0, seconds=0., cpu=0., largest=0., together=0.))
     if before["finished"] and current: return before
     m = run()
-    noted[step] = dict(finished=m["status"] == 0, calls=before["calls"] + 1) | {k: before[k] + m[k]
-                                                                                for k in ("seconds", "cpu")} \
-        | {k: max(before[k], m[k]) for k in ("largest", "together")}
+    noted[step] = dict(finished=m["status"] == 0, calls=before["calls"] + 1)
+    noted[step] |= {k: before[k] + m[k] for k in ("seconds", "cpu")}
+    noted[step] |= {k: max(before[k], m[k]) for k in ("largest", "together")}
     write_json(file, noted)
     if m["status"]: sys.exit(f"{step} ended with status {m['status']}; with the same --out it goes on where it was.")
     return noted[step]
@@ -101,18 +99,18 @@ def costs(study, out, models, a):
         seconds = sum(json.loads(u.marker.read_text())["seconds"] for u in done)
         disk = size_of(*results.glob(pattern)) if pattern else size_of(results) - sum(r["disk_MB"] for r in rows)
         rows.append(dict(step=step, calls=m["calls"], units=len(done), wall_s=m["seconds"], cpu_s=m["cpu"],
-                         units_s=seconds,
-                         largest_MiB=m["largest"], together_MiB=m["together"], disk_MB=disk))
+                         units_s=seconds, largest_MiB=m["largest"], together_MiB=m["together"], disk_MB=disk))
     def add_units(step, kind, pattern, **only):
         only["cells"] = a.cells
         add(step, lambda: units_in_child(study, kinds=[kind], jobs=a.jobs, only=only),
             lambda: units_of(study, kind, only), pattern)
     add_units("prepare", "bin", "tracks")
     for m in models: add_units(m, "run", f"runs/{m}-*", models=[m])
-    last = ["collect", study] if a.no_report else ["run", study, "--jobs", a.jobs, "--cells", ",".join(a.cells),
-                                                   "--device", "cpu"]
-    add("tables" if a.no_report else "tables and report",
-        lambda: watch([sys.executable, "-m", "chromexpress.cli", *last]))
+    step, last = "tables", ["collect", study]
+    if not a.no_report:
+        step += " and report"
+        last = ["run", study, "--jobs", a.jobs, "--cells", ",".join(a.cells), "--device", "cpu"]
+    add(step, lambda: watch([sys.executable, "-m", "chromexpress.cli", *last]))
     return pd.DataFrame(rows)
 
 
@@ -154,11 +152,9 @@ def main():
         print(f"\n{title}\n{table.round(3).to_string(index=False)}")
     print()
     figures = {"models": len(models), "runs": int(cost.units[cost.step.isin(models)].sum()), "jobs": a.jobs}
-    for row in cost.itertuples():
-        figures |= {f"{row.step}: {k}": float(getattr(row, f))
-                    for k, f in {"wall, s": "wall_s", "CPU, s": "cpu_s", "sum of units, s": "units_s",
-            "largest process, MiB": "largest_MiB", "all together, MiB": "together_MiB", "disk, "
-                                                                                        "MB": "disk_MB"}.items()}
+    taken = {"wall, s": "wall_s", "CPU, s": "cpu_s", "sum of units, s": "units_s",
+             "largest process, MiB": "largest_MiB", "all together, MiB": "together_MiB", "disk, MB": "disk_MB"}
+    for row in cost.itertuples(): figures |= {f"{row.step}: {k}": float(getattr(row, f)) for k, f in taken.items()}
     figures |= {"total wall, s": float(cost.wall_s.sum()), "total CPU, s": float(cost.cpu_s.sum()),
                 "total disk, MB": float(cost.disk_MB.sum())}
     plain = lambda t: json.loads(t.to_json(orient="records", double_precision=6))

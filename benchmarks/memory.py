@@ -1,15 +1,13 @@
 """Memory of `prepare` (by genes, tracks and jobs) and of runs of ridge and the promoter CNN on windows of 40 kb at
 100 bp.
 
-Each case is a process of its own: MiB of its resident memory above the level after imports, of the whole process,
-and, with
-several jobs, of the largest process and of all together (Linux only). 19,000 genes lie so close that windows overlap
-in stretches
-as long as they may be (4 million bp), the worst case of binning. Binning one track after another holds, above the
-imports, no more than
+Each case is a process of its own: MiB of its resident memory above the level after imports, of the whole process, and,
+with several jobs, of the largest process and of all together (Linux only). 19,000 genes lie so close that windows
+overlap in stretches as long as they may be (4 million bp), the worst case of binning. Binning one track after another
+holds, above the imports, no more than
   three times the windows of one track (genes × bins × 4 bytes), and 25 bytes for each base of a stretch,
-whatever the number of tracks, and as much again in each job. A run's memory is set against its inputs (genes × bins
-× tracks × 4 bytes).
+whatever the number of tracks, and as much again in each job. A run's memory is set against its inputs (genes × bins ×
+tracks × 4 bytes).
 """
 from common import check, make_bigwig, parse, parser, report, units_in_child
 import shutil, tempfile
@@ -46,11 +44,11 @@ def make_study(folder, genes, tracks, size):
     wide = f"window = {WINDOW}\nbin = {BIN}\n"
     (folder/f"{name}.toml").write_text(
         f'name = "memory"\nassembly = "even"\nchrom_sizes = "chrom.sizes"\nout = "results-{name}"\n'
-        f'[genes]\ntable = "genes-{name}.tsv"\ntss_base = 0\n[expression]\ntable = '
-        f'"rpkm-{name}.tsv"\n[expression.cells]\ncell = "cell"\n'
+        f'[genes]\ntable = "genes-{name}.tsv"\ntss_base = 0\n'
+        f'[expression]\ntable = "rpkm-{name}.tsv"\n[expression.cells]\ncell = "cell"\n'
         "[tracks.cell]\n" + "".join(f'm{i} = "track{i}.bigWig"\n' for i in range(tracks)) +
-        f'[grid]\nmodels = ["ridge", "promoter_cnn"]\nmarks = ["all"]\nfolds = '
-        f'["1"]\n[models.ridge]\n{wide}[models.promoter_cnn]\n{wide}epochs = 1\n')
+        f'[grid]\nmodels = ["ridge", "promoter_cnn"]\nmarks = ["all"]\nfolds = ["1"]\n'
+        f'[models.ridge]\n{wide}[models.promoter_cnn]\n{wide}epochs = 1\n')
     return folder/f"{name}.toml"
 
 
@@ -82,8 +80,8 @@ def main():
             for tracks in sorted(a.tracks):
                 for jobs in sorted(a.jobs):
                     if jobs > tracks: continue
-                    name, study = f"{genes} genes, {tracks} tracks, prepare, {jobs} jobs", make_study(folder, genes,
-                        tracks, size)
+                    name = f"{genes} genes, {tracks} tracks, prepare, {jobs} jobs"
+                    study = make_study(folder, genes, tracks, size)
                     figures |= measured(name, study, kinds=["bin"], jobs=jobs, pooled=jobs > 1)
                     if jobs == 1:
                         figures[f"{name}: share of the bound"] = figures[f"{name}: above imports, MiB"]/bound(genes)
@@ -91,8 +89,8 @@ def main():
         for model in a.models:
             name = f"{genes} genes, {tracks} tracks, run of {model}"
             figures |= measured(name, study, only=dict(models=[model]), tables=True)
-            figures[f"{name}: above imports / inputs"] = figures[f"{name}: above imports, "
-                                                                 "MiB"]*2**20/(genes*tracks*4*(WINDOW//BIN))
+            inputs = genes*tracks*4*(WINDOW//BIN) / 2**20
+            figures[f"{name}: above imports / inputs"] = figures[f"{name}: above imports, MiB"]/inputs
     report(figures, a.json)
 
 

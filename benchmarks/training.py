@@ -57,8 +57,8 @@ def main():
     rng = np.random.default_rng(0)
     x = dict(signal=rng.random((a.genes, a.bins, a.tracks), dtype=np.float32))
     data = Data(x, rng.random(a.genes), np.full(a.genes, "train"))
-    batches, net = Batches(data, data.rows("train"), a.batch, torch.Generator().manual_seed(0)), PromoterCNN(a.tracks,
-        a.bins)
+    batches = Batches(data, data.rows("train"), a.batch, torch.Generator().manual_seed(0))
+    net = PromoterCNN(a.tracks, a.bins)
     adam, same = torch.optim.Adam(net.parameters(), fused=True), Same(batches)
     shapes = products(a.batch, a.bins, a.tracks)
     right = check(flops(shapes) == counted(net, *same.batch), "operations by formula and as counted")

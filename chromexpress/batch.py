@@ -10,7 +10,7 @@ __all__ = ['FOLLOW_UP', 'QUALITY_FIGURES', 'PERTURB_FIGURES', 'ATTRIBUTION_FIGUR
            'figures_of', 'draw_notebooks', 'draw_quality', 'notebook_body', 'left_out', 'contents', 'write_report',
            'estimate']
 
-# %% ../nbs/50_batch.ipynb #9fd56544
+# %% ../nbs/50_batch.ipynb #c26299f2
 import html, json, multiprocessing, os, signal, threading, time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -23,8 +23,10 @@ from .activity import write_activities
 from .combinations import write_combinations
 from .core import InputError, atomic, digest, file_digest, log, pick_device, progress, setup_log, suggest, write_csv
 from .crossval import collect_histories, collect_tables
+from .data import tensors, window_inputs
 from .evaluate import evaluate, read_table
 from .findings import TABLES, headline, write_findings
+from .genome import some
 from .quality import quality_unit
 from .registry import load_study
 from .science import list_skipped, qtl_notebooks
@@ -416,7 +418,7 @@ def notebook_units(
             *(_notebook_unit(study, runs, "60_cell", c, dict(cell=c, unit=study.unit)) for c in cells), *perturb_notebooks(study),
             *attribution_notebooks(study), *qtl_notebooks(study, notebook_path("65_qtl"))]
 
-# %% ../nbs/50_batch.ipynb #1085df5b
+# %% ../nbs/50_batch.ipynb #0c209498
 def figures_of(
     subject:str, # a cell, or "overview"
     subjects, # all of them
@@ -424,9 +426,9 @@ def figures_of(
 ) -> list[Path]: # files named <subject>-<panel>.<format>
     "The figures that a notebook drew, also where one cell's name begins with another's."
     owner = lambda f: max((s for s in subjects if f.name.startswith(f"{s}-")), key=len, default=None)
-    return [f for f in sorted(Path(folder).glob(f"{subject}-*")) if owner(f) == subject]
+    return [f for f in sorted(Path(folder).glob("*")) if owner(f) == subject]
 
-# %% ../nbs/50_batch.ipynb #fc07e66e
+# %% ../nbs/50_batch.ipynb #04b61fdb
 def draw_notebooks(
     units:list[Unit], # from `notebook_units`
 ) -> int: # how many were executed
@@ -437,7 +439,8 @@ def draw_notebooks(
         beside = [v.work[2] for v in units if v.work[1]["figures"] == given["figures"]]
         for f in figures_of(subject, beside, given["figures"]): f.unlink()
         run_notebook(path, u.folder.parent/f"{u.folder.name}.ipynb", given)
-        mark_done(u, time.monotonic() - start)
+        drawn = figures_of(subject, beside, given["figures"])
+        mark_done(u, time.monotonic() - start, [os.path.relpath(f, u.folder) for f in drawn])
         log.info(f"{u.id} in {time.monotonic() - start:.1f} s.")
     return len(todo)
 
@@ -557,26 +560,35 @@ def write_report(
         tmp.write_text(f'<!DOCTYPE html><html lang="en">{meta}<body>{top}{sections}</body></html>', encoding="utf-8")
     return study.out/"report.html"
 
-# %% ../nbs/50_batch.ipynb #bbaf6c51
-@lru_cache
-def _step_cost(network, options, bins, tracks):
-    "Seconds of a training step on random numbers, and bytes of the weights."
-    x = dict(signal=torch.rand(options.batch, bins, tracks))
-    net, before = network(options, x), torch.get_num_threads()
+# %% ../nbs/50_batch.ipynb #84f62f83
+def _network_of(task, binned):
+    "A network and inputs of a batch: random signal, or the run's own where it takes more; None before these are binned."
+    o, n = task.options, min(task.options.batch, len(task.study.genes))
+    if task.model.inputs is window_inputs:
+        x = dict(signal=torch.rand(n, task.model.needs(o)[0].bins, len(task.run.marks)))
+    elif binned: x = task.model.inputs(task, np.arange(n))
+    else: return None, {}
+    return task.model.network(o, x), tensors(x)
+
+def _step_cost(net, x):
+    "Seconds of a training step, and bytes of the weights."
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
     for _ in range(3): start = time.monotonic(); net(**x).sum().backward()
     torch.set_num_threads(before)
     return time.monotonic() - start, 4*sum(p.numel() for p in net.parameters())
 
-def _guess(task):
-    "Seconds and bytes of a run that has not been done yet."
+def _guess(task, binned):
+    "Seconds and bytes of a run that has not been done yet; NaN seconds for a network that cannot be tried yet."
     n, need = len(task.study.genes), task.model.needs(task.options)[0]
     bins, tracks = need.bins, len(task.run.marks)
     if not task.model.network: return 1 + n*(bins*tracks)**2/5e9, 8*bins*tracks
-    step, size = _step_cost(task.model.network, task.options, bins, tracks)
-    return step * n/task.options.batch * min(task.options.epochs, 30), size
+    net, x = _network_of(task, binned)
+    if net is None: return np.nan, 0
+    step, size = _step_cost(net, x)
+    return step * max(1, n/task.options.batch) * min(task.options.epochs, 30), size
 
-# %% ../nbs/50_batch.ipynb #a9b00b91
+# %% ../nbs/50_batch.ipynb #32a819a3
 def _like(unit):
     "What runs have in common that take about the same time."
     return unit.work.run.model, unit.work.run.config, len(unit.work.run.marks)
@@ -589,20 +601,30 @@ def _known_seconds(units):
             known.setdefault(_like(u), []).append(json.loads(u.marker.read_text())["seconds"])
     return {k: np.mean(v) for k, v in known.items()}
 
-def _cost(unit, known):
+def _guessed(units):
+    "Seconds and bytes of one run of each kind that has to be done."
+    found, current = {}, {i for i, u in units.items() if state(u) == "current"}
+    for i, u in units.items():
+        if u.kind == "run" and i not in current and _like(u) not in found:
+            found[_like(u)] = _guess(u.work, current.issuperset(u.after))
+    return found
+
+def _cost(unit, known, guessed):
     "Seconds and bytes that a unit will still take."
     if state(unit) == "current": return 0., 0.
     if unit.kind != "run": return unit.cost["seconds"], unit.cost["bytes"]
-    seconds, size = _guess(unit.work)
+    seconds, size = guessed[_like(unit)]
     return known.get(_like(unit), seconds), unit.cost["bytes"] + size
 
-# %% ../nbs/50_batch.ipynb #6625b0bd
+# %% ../nbs/50_batch.ipynb #0fca5e43
 def estimate(
     units:dict, # id → unit
 ) -> pd.DataFrame: # kind, units, to_do, minutes of one process, gigabytes
-    "What remains to be done, and an estimate of its time and disk."
-    known = _known_seconds(units)
-    rows = [(u.kind, state(u) != "current", *_cost(u, known)) for u in units.values()]
+    "What remains to be done, and an estimate of its time and disk; the log names models whose time is not known yet."
+    known, guessed = _known_seconds(units), _guessed(units)
+    rows = [(u.kind, state(u) != "current", *_cost(u, known, guessed)) for u in units.values()]
+    unknown = dict.fromkeys(k[0] for k, (seconds, _) in guessed.items() if k not in known and np.isnan(seconds))
+    if unknown: log.info(f"time of {some(unknown)}: not in these minutes; it can be told when the tracks are binned.")
     table = pd.DataFrame(rows, columns=["kind", "todo", "seconds", "bytes"])
     return table.groupby("kind", as_index=False).agg(
         units=("todo", "size"), to_do=("todo", "sum"), minutes=("seconds", lambda s: s.sum()/60),

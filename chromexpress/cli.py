@@ -6,8 +6,9 @@
 __all__ = ['COMMANDS', 'DEMO_GRID', 'command', 'parser_of', 'new_study', 'genes', 'liftover', 'simulate', 'download', 'prepare',
            'perturb', 'attribute', 'run', 'predict', 'qtl', 'units', 'collect', 'transfer', 'report', 'demo', 'main']
 
-# %% ../nbs/51_cli.ipynb #83d60f14
+# %% ../nbs/51_cli.ipynb #4036871f
 import argparse, inspect, os, sys
+from contextlib import contextmanager
 from fastcore.docments import docments
 from .core import InputError, log, setup_log
 
@@ -21,7 +22,7 @@ def command(
     COMMANDS[f.__name__.rstrip("_").replace("_", "-")] = f
     return f
 
-# %% ../nbs/51_cli.ipynb #b7eb062b
+# %% ../nbs/51_cli.ipynb #87e2d42b
 def parser_of(
     name:str, # of a command
     f, # its function
@@ -31,7 +32,7 @@ def parser_of(
     doc = docments(f, returns=False)
     for k, v in inspect.signature(f).parameters.items():
         text, flag = (doc[k] or "").replace("%", "%%"), "--" + k.rstrip("_").replace("_", "-")
-        letters = "N" if v.annotation is int else "TEXT"
+        letters = "N" if v.annotation in (int, float) else "TEXT"
         if v.default is None: p.add_argument(k, nargs="?", help=text)
         elif v.default is inspect.Parameter.empty and v.annotation is list: p.add_argument(k, nargs="+", help=text)
         elif v.default is inspect.Parameter.empty: p.add_argument(k, type=v.annotation, help=text)
@@ -42,6 +43,11 @@ def parser_of(
             p.add_argument(flag, dest=k, type=v.annotation, default=v.default, help=text, metavar=letters)
     return p
 
+# %% ../nbs/51_cli.ipynb #7d6148d4
+def _split(names):
+    "Names separated by commas."
+    return tuple(w for w in map(str.strip, names.split(",")) if w)
+
 # %% ../nbs/51_cli.ipynb #f38cda6c
 @command
 def new_study(path:str): # file to write, e.g. study.toml
@@ -49,7 +55,7 @@ def new_study(path:str): # file to write, e.g. study.toml
     from chromexpress.study import new_study
     print(new_study(path))
 
-# %% ../nbs/51_cli.ipynb #1269f8fd
+# %% ../nbs/51_cli.ipynb #bfe6f7fb
 @command
 def genes(gtf:str="", # the annotation: GTF or GFF3, or .gz of one
           ensembl:int=0, # or the number of an Ensembl release, which pyensembl fetches: 75 is the last of hg19
@@ -67,9 +73,8 @@ def genes(gtf:str="", # the annotation: GTF or GFF3, or .gz of one
     from chromexpress.genome import annotated_genes, chrom_sizes as read_sizes, ensembl_gtf
     if bool(gtf) == bool(ensembl): raise InputError("give one of --gtf FILE and --ensembl RELEASE.")
     if not assembly: raise InputError("--assembly: missing; hg19, hg38, mm10, or another name with --chrom-sizes.")
-    names = lambda text: [w for w in map(str.strip, text.split(",")) if w]
     sizes, source = read_sizes(assembly, chrom_sizes or None), gtf or str(ensembl_gtf(ensembl, assembly))
-    options = dict(tss=tss, biotypes=names(biotypes), without=names(without), ids=ids, strip_versions=strip_versions,
+    options = dict(tss=tss, biotypes=_split(biotypes), without=_split(without), ids=ids, strip_versions=strip_versions,
                    duplicates=duplicates)
     table = annotated_genes(source, sizes, **options)
     write_csv(out, table, sep="\t")
@@ -202,16 +207,25 @@ def prepare(study:str, # the study file
     draw_contacts(s, units)
     _say_quality(s)
 
-# %% ../nbs/51_cli.ipynb #6a8ec1da
+# %% ../nbs/51_cli.ipynb #defaed2b
 def _wanted(study, **given):
     "What is to be perturbed; None if the study does not ask for it and nothing is given."
     from chromexpress.study import read_perturb
     return read_perturb(study.path, given or None)
 
-def _asked(study, units):
+@contextmanager
+def _in_table(study, table):
+    "What is wrong in a table of the study file is said of it, not of an option that nobody gave."
+    try: yield
+    except InputError as e:
+        said = str(e).removeprefix("--").replace("- --", "- ")
+        raise InputError(f"{study.path}: [{table}] {said}") from None
+
+def _perturbations(study, units):
     "The perturbations that the study file asks for."
     from chromexpress.perturb import perturb_units
-    return perturb_units(study, units, wanted) if (wanted := _wanted(study)) else {}
+    if not (wanted := _wanted(study)): return {}
+    with _in_table(study, "perturb"): return perturb_units(study, units, wanted)
 
 def _perturb(study, units, wanted, perturbed, jobs, threads, device):
     "Perturb all runs that are finished, and write the tables."
@@ -238,7 +252,15 @@ def _say_seconds(study, units, wanted, perturbed, jobs):
         timed[i] = replace(u, cost=u.cost | dict(seconds=kinds[kind]))
     _say_cost(estimate(timed), jobs)
 
-# %% ../nbs/51_cli.ipynb #a952cb30
+def _given(doses, names, **others):
+    "What the options of `perturb` say. Raises: InputError for what they do not take."
+    try: given = dict(doses=tuple(map(float, _split(doses)))) if doses else {}
+    except ValueError: raise InputError(f"--doses {doses}: needs numbers from 0 on, separated by commas.") from None
+    scheme = others["scheme"]
+    if scheme not in ("", "ours", "published"): raise InputError(f"--scheme {scheme}: is none of ours, published.")
+    return given | {k: _split(v) for k, v in names.items() if v} | {k: v for k, v in others.items() if v}
+
+# %% ../nbs/51_cli.ipynb #844209e6
 @command
 def perturb(study:str, # the study file
             cells:str="", # only these cells, separated by commas
@@ -256,12 +278,7 @@ def perturb(study:str, # the study file
     "Predict what would change if marks were taken away: at promoters, in tiles beside them, or in places of a BED file."
     from chromexpress.perturb import perturb_units
     if threads < 1: raise InputError(f"--threads {threads}: needs 1 or more.")
-    names = lambda text: tuple(w for w in map(str.strip, text.split(",")) if w)
-    try: given = dict(doses=tuple(map(float, names(doses)))) if doses else {}
-    except ValueError: raise InputError(f"--doses {doses}: needs numbers from 0 on, separated by commas.") from None
-    if scheme not in ("", "ours", "published"): raise InputError(f"--scheme {scheme}: is none of ours, published.")
-    given |= {k: names(v) for k, v in dict(cells=cells, models=models, marks=marks).items() if v}
-    given |= {k: v for k, v in dict(bed=bed, genes=genes, scheme=scheme, blind=blind).items() if v}
+    given = _given(doses, dict(cells=cells, models=models, marks=marks), bed=bed, genes=genes, scheme=scheme, blind=blind)
     s, _, units = _plan(study)
     wanted = _wanted(s, **given) or _wanted(s, blind=False)
     perturbed = perturb_units(s, units, wanted)
@@ -292,7 +309,7 @@ def _attribute_what_can(study, units, wanted, *how):
         rows = [("all cells", "attribution", str(e))]
         write_csv(study.out/"attribution"/"skipped.csv", pd.DataFrame(rows, columns=["cell", "what", "reason"]))
 
-# %% ../nbs/51_cli.ipynb #51f3b365
+# %% ../nbs/51_cli.ipynb #f8082977
 @command
 def attribute(study:str, # the study file
               cells:str="", # only these cells, separated by commas
@@ -308,22 +325,26 @@ def attribute(study:str, # the study file
     from chromexpress.batch import attribution_notebooks, draw_notebooks
     from chromexpress.study import wanted_attribution
     if threads < 1: raise InputError(f"--threads {threads}: needs 1 or more.")
-    names = lambda text: tuple(w for w in map(str.strip, text.split(",")) if w)
     if genes not in ("", "all") and not genes.isdigit(): raise InputError(f"--genes {genes}: needs all, or a number.")
     lists = dict(cells=cells, models=models, marks=marks, methods=methods, baselines=baselines)
-    given = {k: names(v) for k, v in lists.items() if v} | (dict(genes=int(genes.replace("all", "0"))) if genes else {})
+    given = {k: _split(v) for k, v in lists.items() if v} | (dict(genes=int(genes.replace("all", "0"))) if genes else {})
     s, _, units = _plan(study)
     _attribute(s, units, wanted_attribution(s.path, given), _default_jobs(jobs, device), threads, device)
     draw_notebooks(attribution_notebooks(s))
     print(s.out/"notebooks")
 
-# %% ../nbs/51_cli.ipynb #9da06694
+# %% ../nbs/51_cli.ipynb #b8170dbc
 def _chosen(units, **only):
     "The units that are left when the runs are narrowed to names separated by commas."
     from chromexpress.units import choose
-    return choose(units, {k: [w for w in map(str.strip, names.split(",")) if w] for k, names in only.items()})
+    return choose(units, {k: _split(names) for k, names in only.items()})
 
-# %% ../nbs/51_cli.ipynb #7f338ebb
+def _check_alone(only, **others):
+    "Raises: InputError if options are given that one unit does not heed."
+    given = [f"--{k.replace('_', '-')}" for k, v in others.items() if v]
+    if only and given: raise InputError(f"--only {only}: does this one unit; leave out {', '.join(given)}.")
+
+# %% ../nbs/51_cli.ipynb #96d1a8f1
 @command
 def run(study:str, # the study file
         cells:str="", # only these cells, separated by commas
@@ -336,40 +357,95 @@ def run(study:str, # the study file
         only:str="", # do this one unit (an id from `chromexpress units`) and nothing else
         dry_run:bool=False): # say what would be done, how long it may take and what it will write
     "Bin, train, predict, evaluate and draw; what is done already is left alone, and an interrupted run goes on."
-    from chromexpress.batch import estimate, run_units
-    from chromexpress.study import wanted_attribution
     from chromexpress.units import check_targets
     if threads < 1: raise InputError(f"--threads {threads}: needs 1 or more.")
+    narrowed = dict(cells=cells, models=models, marks=marks, folds=folds)
+    _check_alone(only, **narrowed, dry_run=dry_run)
     s, _, units = _plan(study)
-    todo = _chosen(units, cells=cells, models=models, marks=marks, folds=folds)
+    todo = _chosen(units, **narrowed)
     check_targets(s, {only: units[only]} if only in units else todo)
-    more, traced = _asked(s, units), wanted_attribution(s.path)
-    tested = {} if only else _tested(s, units)
-    if dry_run: return _say_cost(estimate(todo | more | tested), _default_jobs(jobs, device))
     if only: return _do_only(s, units, only, threads, device)
-    run_units(s.path, todo, _default_jobs(jobs, device), threads, device, binned=lambda: _check(s, units))
-    _transfer(s, units, device)
-    more = _finished(more, units)
-    if more: _perturb(s, units, _wanted(s), more, _default_jobs(jobs, device), threads, device)
-    if traced: _attribute_what_can(s, units, traced, _default_jobs(jobs, device), threads, device)
-    if more and tested: _enrich(s, units)
-    return _follow_up(s, units)
+    asked, how = _asked(s, units), (_default_jobs(jobs, device), threads, device)
+    if dry_run: return _say_cost(_estimate_all(s, units, todo, asked), how[0])
+    _run_all(s, units, todo, asked, *how)
+    _follow_up(s, units)
 
-# %% ../nbs/51_cli.ipynb #8cf71e4e
+# %% ../nbs/51_cli.ipynb #8c92b8f1
+def _asked(study, units):
+    "What the study file asks for: units of perturbations, what to attribute, units of QTL enrichment."
+    from chromexpress.science import asked_qtl, check_qtl
+    from chromexpress.study import read_qtl, wanted_attribution
+    perturbed, traced, wanted = _perturbations(study, units), wanted_attribution(study.path), read_qtl(study.path)
+    with _in_table(study, "attribution"): _tasks_of(units, traced or {})
+    if wanted: check_qtl(study, wanted, _wanted(study)["cells"] or study.cells)
+    return perturbed, traced, asked_qtl(study, units)
+
+def _tasks_of(units, wanted):
+    "The runs that an attribution names. Raises: InputError for a name that the grid does not have."
+    from chromexpress.crossval import narrow
+    tasks = [u.work for u in units.values() if u.kind == "run"]
+    return narrow(tasks, {k: wanted.get(k) for k in ("cells", "models", "marks")}) if tasks else []
+
+# %% ../nbs/51_cli.ipynb #e4dc26b6
+def _attributions(study, units, wanted):
+    "The attributions that the study file asks for; of runs that are not finished no more than what they cost."
+    from chromexpress.attribution import attribution_units, blind_rows_of
+    from chromexpress.data import window_inputs
+    from chromexpress.units import Unit
+    found, groups = attribution_units(study, units, wanted)[0], {}
+    done, of = {i for u in found.values() for i in u.after}, {id(u.work): u for u in units.values() if u.kind == "run"}
+    for t in _tasks_of(units, wanted):
+        if t.model.network: groups.setdefault((t.run.model, t.run.cell, "+".join(t.run.marks)), []).append(of[id(t)])
+    for key, runs in groups.items():
+        if done.intersection(u.id for u in runs): continue
+        n, task = sum(len(blind_rows_of(u.work, wanted["genes"])) for u in runs), runs[0].work
+        for method in wanted["methods"]:
+            if method == "deeplift" and task.model.inputs is not window_inputs: continue       # it has no rule for others
+            for base in wanted["baselines"]:
+                name = ":".join((f"attribution:{method}-{base}", *key))
+                found[name] = Unit(name, "attribution", study.out/"attribution", {}, ("unknown",), tuple(u.id for u in runs),
+                                   cost=dict(seconds=1 + .01*n, bytes=400*n*len(task.run.marks)))
+    return found
+
+# %% ../nbs/51_cli.ipynb #868c2551
+def _estimate_all(study, units, todo, asked):
+    "The estimate of some binning and runs, and of all that follows them."
+    from chromexpress.batch import estimate
+    from chromexpress.science import asked_transfer
+    from chromexpress.units import state
+    perturbed, traced, tested = asked
+    there = lambda ids: all(i in todo or i in units and state(units[i]) == "current" for i in ids)
+    binned = lambda u: sum(there(f"bin:{c}:{a}" for a in u.work.runs[0].work.run.marks) for c in u.work.cells)
+    ready = lambda found: {i: u for i, u in found.items() if any(there([a]) for a in u.after)}
+    transfers = {i: u for i, u in ready(asked_transfer(study, units)).items() if binned(u) > 1}
+    perturbed = ready(perturbed)
+    attributed = ready(_attributions(study, units, traced)) if traced else {}
+    return estimate(todo | transfers | perturbed | attributed | (tested if perturbed else {}))
+
+def _say_cost(table, jobs):
+    "Print what a run would do, and its estimated cost."
+    print(table.round(3).to_string(index=False))
+    print(f"{table.to_do.sum()} of {table.units.sum()} units to do: about {table.minutes.sum()/jobs:.1f} minutes "
+          f"with {jobs} jobs, {table.gigabytes.sum():.2f} GB on disk.")
+
+# %% ../nbs/51_cli.ipynb #62cf379b
+def _run_all(study, units, todo, asked, *how):
+    "Bin and train, then do what the study file asks for."
+    from chromexpress.batch import run_units
+    perturbed, traced, tested = asked
+    run_units(study.path, todo, *how, binned=lambda: _check(study, units))
+    _transfer(study, units, how[-1])
+    perturbed = _finished(perturbed, units)
+    if perturbed: _perturb(study, units, _wanted(study), perturbed, *how)
+    if traced: _attribute_what_can(study, units, traced, *how)
+    if perturbed and tested: _enrich(study, units)
+
 def _finished(perturbed, units):
     "All perturbations, if some of their runs are finished."
     from chromexpress.units import state
     if not perturbed or any(state(units[u.after[0]]) == "current" for u in perturbed.values()): return perturbed
     log.info("perturb: none of the runs that [perturb] names is finished; skipped.")
     return {}
-
-def _tested(study, units):
-    "The QTL enrichment that the study file asks for, its tables of eQTLs checked."
-    from chromexpress.science import asked_qtl, check_qtl
-    from chromexpress.study import read_qtl
-    if not (wanted := read_qtl(study.path)): return {}
-    check_qtl(study, wanted, _wanted(study)["cells"] or study.cells)
-    return asked_qtl(study, units)
 
 def _enrich(study, units):
     "Test what was perturbed against eQTLs; say why if that cannot be done."
@@ -379,13 +455,6 @@ def _enrich(study, units):
     try: do_unit(unit, {})
     except InputError as e: log.warning(f"qtl: skipped ({e})")
     else: print(unit.folder/"enrichment.csv")
-
-# %% ../nbs/51_cli.ipynb #e3987e59
-def _say_cost(table, jobs):
-    "Print what a run would do, and its estimated cost."
-    print(table.round(3).to_string(index=False))
-    print(f"{table.to_do.sum()} of {table.units.sum()} units to do: about {table.minutes.sum()/jobs:.1f} minutes "
-          f"with {jobs} jobs, {table.gigabytes.sum():.2f} GB on disk.")
 
 # %% ../nbs/51_cli.ipynb #5c86884d
 def _do_only(study, units, only, threads, device):
@@ -425,19 +494,20 @@ def _draw(study, units):
     draw_notebooks(notebooks)
     print(write_report(study, notebooks))
 
-# %% ../nbs/51_cli.ipynb #37df73d3
-def _predict_published(other, weights, meta, signals, out, device):
+# %% ../nbs/51_cli.ipynb #30398e3b
+def _predict_published(weights, meta, signals, out, device, *others):
     "Apply published weights to a published table of genes."
     from chromexpress.core import pick_device
     from chromexpress.published import predict_published
-    if other: raise InputError("--weights: published weights go with --meta and --signals, not with a study or --run.")
+    if given := [k for k, v in zip(("a study", "--run", "--cells", "--blind", "--members"), others) if v]:
+        raise InputError(f"--weights: published weights go with --meta and --signals, not with {', '.join(given)}.")
     for flag, v in (("weights", weights), ("meta", meta), ("signals", signals), ("out", out)):
         if not v: raise InputError(f"--{flag}: missing; published weights need --weights, --meta, --signals and --out.")
     table = predict_published(weights, meta, signals, out, str(pick_device(device)))
     log.info(f"{len(table)} predictions.")
     print(out)
 
-# %% ../nbs/51_cli.ipynb #027cb8ad
+# %% ../nbs/51_cli.ipynb #9b9459ed
 @command
 def predict(study:str|None=None, # the study file of the cells to predict: their tracks; it needs no [expression] and no [grid]
             run:list=(), # folder of a finished run, or one above several, whose mean is taken; may be given again
@@ -451,13 +521,17 @@ def predict(study:str|None=None, # the study file of the cells to predict: their
             meta:str="", # its table of genes,
             signals:str=""): # and its folder of arrays, one a region
     "Apply a finished run, or the mean of several, to the tracks of another study; or published weights to published inputs."
-    if weights or meta or signals: return _predict_published(study or run, weights, meta, signals, out, device)
+    if weights or meta or signals: return _predict_published(weights, meta, signals, out, device, study, run, cells, blind, members)
     if study is None: raise InputError("predict: give a study file and --run, or --weights, --meta and --signals.")
+    _apply(study, run, _split(cells), blind, out, members, jobs, device)
+
+def _apply(study, run, cells, blind, out, members, jobs, device):
+    "Bin what the runs need, and apply them."
     from chromexpress.apply import apply_runs, binning_of, differences, output_files, plan_application, to_fill, warn
     from chromexpress.batch import run_units
     from chromexpress.core import pick_device
     jobs, device = _default_jobs(jobs, "cpu"), str(pick_device(device))
-    recipe = binning_of, study, tuple(run), tuple(c for c in map(str.strip, cells.split(",")) if c)
+    recipe = binning_of, study, tuple(run), cells
     a = plan_application(*recipe[1:])
     files, said = output_files(a, out, members), warn(differences(a, blind))
     todo = to_fill(a)
@@ -467,7 +541,18 @@ def predict(study:str|None=None, # the study file of the cells to predict: their
     log.info(f"{len(table)} predictions, by {len(a.members)} runs trained on {a.members[0].keys['trained_on']}.")
     print(files["table"])
 
-# %% ../nbs/51_cli.ipynb #438e0f7e
+# %% ../nbs/51_cli.ipynb #b45b8d4a
+def _asked_of_eqtls(study, units, places, given):
+    "The unit of what the options of `qtl` ask for; what they do not say the study file says."
+    from chromexpress.perturb import perturb_folder
+    from chromexpress.science import qtl_unit
+    from chromexpress.study import read_perturb, read_qtl
+    if "eqtls" not in given and not read_qtl(study.path):
+        raise InputError("--eqtl: missing; a table of fine-mapped eQTLs, or a table [qtl] in the study file.")
+    perturbed = read_perturb(study.path) or read_perturb(study.path, {})
+    return qtl_unit(study, units, read_qtl(study.path, given), places or perturb_folder(study, perturbed).name)
+
+# %% ../nbs/51_cli.ipynb #592d5a53
 @command
 def qtl(study:str, # the study file, perturbed; its [qtl] says what is not said here
         eqtl:list=(), # a table of eQTLs: the published workbook, GTEx's or a plain one; may be given again
@@ -476,26 +561,20 @@ def qtl(study:str, # the study file, perturbed; its [qtl] says what is not said 
         tissues:str="", # a table of tissue and cell; by default GTEx to Roadmap, and a tissue called like a cell
         places:str="", # which perturbation: a folder below <out>/perturb; by default that of [perturb], or tiles
         nulls:str="", # what chance does: genes, stratified, within_gene, published, separated by commas (default: genes)
-        draws:int=0, # of each null; 0: 10,000
-        seed:int=0, # of the draws
+        draws:int=0, # of each null; 0: as [qtl] says, or 10,000
+        seed:int=-1, # of the draws; -1: as [qtl] says, or 0
         scorers:str="", # what ranks the tiles: model, activity, nearness, contact, separated by commas (default: all)
         absolute:bool=False): # rank tiles by the absolute effect
     "Test whether eQTLs fall where a model predicts the largest effects."
     from chromexpress.batch import draw_notebooks, notebook_path
-    from chromexpress.perturb import perturb_folder
-    from chromexpress.science import qtl_notebooks, qtl_unit
-    from chromexpress.study import read_perturb, read_qtl
+    from chromexpress.science import qtl_notebooks
     from chromexpress.units import do_unit
     if draws < 0: raise InputError(f"--draws {draws}: needs 1 or more.")
-    names = lambda text: tuple(filter(None, map(str.strip, text.split(","))))
-    given = dict(eqtls=list(eqtl), assembly=assembly, chain=chain, tissues=tissues, nulls=names(nulls), draws=draws, seed=seed,
-                 scorers=names(scorers), absolute=absolute)
+    given = dict(eqtls=list(eqtl), assembly=assembly, chain=chain, tissues=tissues, nulls=_split(nulls), draws=draws,
+                 scorers=_split(scorers), absolute=absolute)
+    given = {k: v for k, v in given.items() if v} | (dict(seed=seed) if seed >= 0 else {})
     s, _, units = _plan(study)
-    if not eqtl and not read_qtl(study):
-        raise InputError("--eqtl: missing; a table of fine-mapped eQTLs, or a table [qtl] in the study file.")
-    unit = qtl_unit(s, units, read_qtl(study, {k: v for k, v in given.items() if v}),
-                    places or perturb_folder(s, read_perturb(study) or read_perturb(study, {})).name)
-    do_unit(unit, {})
+    do_unit(unit := _asked_of_eqtls(s, units, places, given), {})
     print(unit.folder/"enrichment.csv")
     draw_notebooks(made := qtl_notebooks(s, notebook_path("65_qtl")))
     for u in made: print(u.folder.with_suffix(".ipynb"))
@@ -525,7 +604,7 @@ def collect(study:str): # the study file
     s, _, plan = _plan(study)
     _follow_up(s, plan, figures=False)
 
-# %% ../nbs/51_cli.ipynb #34f59919
+# %% ../nbs/51_cli.ipynb #0be30449
 @command
 def transfer(study:str, # the study file
              models:str="", # only these models, separated by commas
@@ -538,7 +617,7 @@ def transfer(study:str, # the study file
     from chromexpress.transfer import transfer_all
     s, _, plan = _plan(study)
     only = dict(models=models, marks=marks, cells=cells)
-    only = {k: [w for w in map(str.strip, v.split(",")) if w] for k, v in only.items()}
+    only = {k: _split(v) for k, v in only.items()}
     transfer_all(s, plan, only, str(pick_device(device)))
     collect(s, plan)
     print(s.out/"transfer.csv")
@@ -597,23 +676,35 @@ def _top_parser():
     p.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="what to do")
     return p
 
-# %% ../nbs/51_cli.ipynb #ee5a7e05
+# %% ../nbs/51_cli.ipynb #9c6ec089
 def main(
     argv=None, # arguments; None: those of the process
-): # None; leaves with status 2 on a wrong input, 130 if interrupted
+): # None; leaves with status 2 on a wrong input, 130 if interrupted, 141 if nobody reads its output
     "The command `chromexpress`."
     argv = sys.argv[1:] if argv is None else list(argv)
     name = _top_parser().parse_args(argv[:1]).command
     args = vars(parser_of(name, COMMANDS[name]).parse_intermixed_args(argv[1:]))
     setup_log()
-    try: COMMANDS[name](**args)
+    try: COMMANDS[name](**args); sys.stdout.flush()
     except InputError as e: sys.exit(_leave(f"chromexpress: {e}", 2))
     except KeyboardInterrupt: sys.exit(_leave("chromexpress: interrupted; the same command goes on from here.", 130))
+    except BrokenPipeError:
+        if not _reader_left(): raise
+        sys.exit(141)
 
 def _leave(message, status):
     "Say why, and the exit status."
     print(message, file=sys.stderr)
     return status
+
+def _reader_left():
+    "Whether nobody reads stdout any more, as after `| head`; if so, what is left to be written goes nowhere."
+    import select
+    look = select.poll()
+    look.register(sys.stdout.fileno(), 0)
+    left = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
+    if left: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return left
 
 # %% ../nbs/51_cli.ipynb #699d9a90
 if __name__ == "__main__" and "__file__" in globals(): main()

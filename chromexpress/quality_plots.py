@@ -43,7 +43,7 @@ def tss_profiles(
 ):
     "Mean signal around the TSS, by class of expression."
     cells, assays, end = list(dict.fromkeys(frame.cell)), list(dict.fromkeys(frame.assay)), frame["at"].max()
-    ax = axes(ax, 1.3 + max(.95*len(assays), 2), 1.15 + max(.8*len(cells), 1))
+    ax = axes(ax, 1.3 + max(.95*len(assays), 3.5), 1.15 + max(.8*len(cells), 1))
     several = frame.group.nunique() > 1
     color, handles = class_legend([g for g in dict.fromkeys(frame.group) if g != "all genes" or not several])
     for (cell, assay), d in frame.groupby(["cell", "assay"], sort=False):

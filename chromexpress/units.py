@@ -80,23 +80,24 @@ class Unit:
     def marker(self): # the file that says it is finished
         return self.folder/f"{self.kind}.unit.json"
 
-# %% ../nbs/23_units.ipynb #a59989ea
+# %% ../nbs/23_units.ipynb #d3d058cd
 def mark_done(
     unit:Unit, # a unit whose files are all written
     seconds:float, # that it took
+    wrote=(), # names of further files, which could not be told before; they must exist, too
 ):
     "Write the marker of a unit: the last thing that is done."
     write_json(unit.marker, dict(id=unit.id, identity=unit.identity, made_from=unit.made_from,
-                                 seconds=round(seconds, 3)))
+                                 seconds=round(seconds, 3)) | (dict(wrote=list(wrote)) if wrote else {}))
 
-# %% ../nbs/23_units.ipynb #a9c5a436
+# %% ../nbs/23_units.ipynb #75922554
 def state(
     unit:Unit, # any unit
 ) -> str: # "current", "stale" or "missing"
     "Whether a unit has to be done: no if it is current."
     try: made = json.loads(unit.marker.read_text())
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError): return "missing"
-    if not all((unit.folder/f).exists() for f in unit.files): return "missing"
+    if not all((unit.folder/f).exists() for f in (*unit.files, *made.get("wrote", ()))): return "missing"
     return "current" if made.get("identity") == unit.identity else "stale"
 
 # %% ../nbs/23_units.ipynb #514a8cd1

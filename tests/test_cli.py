@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from fastcore.docments import docments
 from chromexpress.cli import COMMANDS, main
-from toy import ENV, cli, command, files, not_current, slow_to_read, times, units_of, write_study
+from chromexpress.core import InputError
+from toy import ENV, PIPES, SMALL, cli, command, files, not_current, slow_to_read, times, units_of, write_study
 
 NAMES = ("demo new-study genes liftover simulate download prepare run predict transfer perturb attribute qtl units collect "
          "report").split()
@@ -67,6 +68,20 @@ def test_nothing_slow_is_loaded_before_it_is_needed(module, loads):
     code = f"import sys, chromexpress.{module}; print(*[m for m in {SLOW} if m in sys.modules])"
     r = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENV)
     assert r.returncode == 0 and set(r.stdout.split()) == loads, r.stderr
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves(unbuffered, tmp_path):
+    "As in `chromexpress units study.toml | head`: no traceback."
+    p = subprocess.Popen([sys.executable, "-m", "chromexpress.cli", "new-study", tmp_path/"s.toml"],
+                         **PIPES | dict(env=ENV | dict(PYTHONUNBUFFERED=unbuffered)))
+    p.stdout.close()
+    assert p.stderr.read() == "" and p.wait(60) == 141
+
+@pytest.mark.parametrize("options,named", [(["s.toml"], "a study"), (["--run", "r"], "--run"), (["--cells", "a"], "--cells"),
+                                           (["--blind"], "--blind"), (["--members", "m.csv"], "--members")])
+def test_published_weights_go_with_no_study(options, named, capsys):
+    assert cli("predict", "--weights", "w.pt", "--meta", "m.csv", "--signals", "s", "--out", "o.csv", *options) == 2
+    assert capsys.readouterr().err.endswith(f"published weights go with --meta and --signals, not with {named}.\n")
 
 # new-study
 
@@ -134,20 +149,21 @@ def test_only_the_tables(fresh, capsys):
     assert (fresh.parent/"results"/"predictions.csv").read_bytes() == (units_of(
         fresh)[RUN].folder/"predictions.csv").read_bytes()
 
-# of 12 runs of ridge (2 cells × 3 sets × 2 folds) and 4 of the network (2 × 1 × 2)
-@pytest.mark.parametrize("options,runs,tracks", [
-    ([], 16, 4), (["--cells", "cellA"], 8, 2), (["--cells", "cellA,cellB"], 16, 4), (["--models", "ridge"], 12, 4),
-    (["--folds", "2"], 8, 4), (["--marks", "each"], 8, 4), (["--marks", "all"], 8, 4), (["--marks", "H3K27ac"], 4, 2),
-    (["--marks", "H3K4me3+H3K27ac"], 8, 4),
-    (["--marks", "H3K4me3,H3K27ac"], 8, 4),
-    (["--cells", "cellB", "--models", "ridge", "--marks", "H3K4me3", "--folds", "1"], 1, 1)])
-def test_dry_run_counts_and_writes_nothing(options, runs, tracks, fresh, capsys):
+# of 12 runs of ridge (2 cells × 3 sets × 2 folds) and 4 of the network (2 × 1 × 2); a transfer for each model and set of
+# marks, if the runs of one cell and the tracks of both are there
+@pytest.mark.parametrize("options,runs,tracks,transfers", [
+    ([], 16, 4, 4), (["--cells", "cellA"], 8, 2, 0), (["--cells", "cellA,cellB"], 16, 4, 4), (["--models", "ridge"], 12, 4, 3),
+    (["--folds", "2"], 8, 4, 4), (["--marks", "each"], 8, 4, 2), (["--marks", "all"], 8, 4, 2), (["--marks", "H3K27ac"], 4, 2, 1),
+    (["--marks", "H3K4me3+H3K27ac"], 8, 4, 2), (["--marks", "H3K4me3,H3K27ac"], 8, 4, 2),
+    (["--cells", "cellB", "--models", "ridge", "--marks", "H3K4me3", "--folds", "1"], 1, 1, 0)])
+def test_dry_run_counts_and_writes_nothing(options, runs, tracks, transfers, fresh, capsys):
     assert cli("run", fresh, "--dry-run", "--device", "cpu", *options) == 0
     out = capsys.readouterr().out
-    n = runs + tracks
+    n = runs + tracks + transfers
     assert re.search(rf"^{n} of {n} units to do: about \d+\.\d minutes with \d+ jobs, \d+\.\d\d GB on disk", out,
                      re.M)
     assert re.search(rf"^ *bin +{tracks} +{tracks} ", out, re.M) and re.search(rf"^ *run +{runs} +{runs} ", out, re.M)
+    assert re.findall(r"^ *transfer +(\d+) +(\d+) ", out, re.M) == [(str(transfers),)*2]*(transfers > 0)
     assert set(files(fresh.parent/"results")) <= {".digests.json"}
 
 def test_dry_run_knows_what_is_done(fresh, capsys):
@@ -155,7 +171,48 @@ def test_dry_run_knows_what_is_done(fresh, capsys):
     before = times(fresh.parent/"results")
     capsys.readouterr()
     assert cli("run", fresh, "--dry-run", "--device", "cpu", "--models", "ridge") == 0
-    assert "11 of 16 units to do" in capsys.readouterr().out and times(fresh.parent/"results") == before
+    # 3 transfers, too
+    assert "14 of 19 units to do" in capsys.readouterr().out and times(fresh.parent/"results") == before
+
+def test_dry_run_counts_what_the_study_asks_for(tmp_path, capsys):
+    "Also before anything is binned, when a network that takes partners cannot be timed."
+    path = write_study(tmp_path, '["ridge", "promoter_cnn", "chromoformer"]', "".join(
+        f"[models.{m}]\n{SMALL[m]}\n" for m in ("promoter_cnn", "chromoformer")), '["1"]', contacts=True)
+    path.write_text(path.read_text() + '[attribution]\n[perturb]\nmarks = ["all"]\n')
+    # two cells; of the attributions two are of chromoformer, for which DeepLIFT has no rule
+    counts = dict(attribution=6, bin=4, contacts=2, perturb=6, run=6, transfer=3)
+    for binned in (False, True):
+        if binned: assert cli("prepare", path, "--jobs", "1") == 0
+        capsys.readouterr()
+        assert cli("run", path, "--dry-run", "--device", "cpu") == 0
+        out, err = capsys.readouterr()
+        found = {k: int(n) for k, n in re.findall(r"^ *([a-z]+) +(\d+) +\d+ ", out, re.M)}
+        assert found == counts and f"{27 - 6*binned} of 27 units to do" in out
+        assert ("time of chromoformer: not in these minutes" in err) != binned
+
+@pytest.mark.parametrize("table,message", [
+    ("[perturb]", "[perturb] marks each: not in this study's grid; known: H3K4me3+H3K27ac"),
+    ('[attribution]\nmodels = ["rigde"]', "[attribution] models rigde: not in this study's grid; did you mean 'ridge'?")])
+def test_what_a_table_asks_for_and_the_grid_has_not(table, message, tmp_path, capsys):
+    "It is said before work starts, and of the table: nobody gave an option."
+    path = write_study(tmp_path, models='["ridge"]', tables="", folds='["1"]')
+    path.write_text(path.read_text() + table + "\n")
+    assert cli("run", path, "--device", "cpu") == 2
+    assert f"study.toml: {message}" in capsys.readouterr().err and not list(tmp_path.glob("results/tracks/*"))
+
+@pytest.mark.parametrize("options", [["--dry-run"], ["--models", "ridge"], ["--cells", "cellB"]])
+def test_one_unit_heeds_no_other_choice(options, fresh, capsys):
+    assert cli("run", fresh, "--only", "bin:cellA:H3K4me3", *options) == 2
+    assert f"--only bin:cellA:H3K4me3: does this one unit; leave out {options[0]}." in capsys.readouterr().err
+    assert not list(fresh.parent.glob("results/tracks/*"))
+
+@pytest.mark.parametrize("options,seed", [([], 5), (["--seed", "0"], 0), (["--seed", "7"], 7)])
+def test_a_seed_of_zero_is_a_seed(options, seed, fresh, capsys, monkeypatch):
+    (fresh.parent/"e.tsv").write_text("gene_id\tvariant_id\ttissue\n")
+    fresh.write_text(fresh.read_text() + '[perturb]\n[qtl]\neqtls = ["e.tsv"]\nseed = 5\n')
+    def unit(study, units, wanted, places): raise InputError(f"seed {wanted['seed']}")
+    monkeypatch.setattr("chromexpress.science.qtl_unit", unit)
+    assert cli("qtl", fresh, *options) == 2 and capsys.readouterr().err.endswith(f"chromexpress: seed {seed}\n")
 
 @pytest.mark.parametrize("options,message", [
     (["--cells", "cellX"], r"--cells cellX: not in this study's grid; did you mean 'cell[AB]'\?"),

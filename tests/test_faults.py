@@ -4,10 +4,11 @@ import os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import pandas as pd, pytest, torch
 from chromexpress import crossval
+from chromexpress.batch import draw_notebooks
 from chromexpress.data import Run
 from chromexpress.registry import MODELS as REGISTERED
-from chromexpress.units import model_code, state
-from toy import (MODELS, PIPES, cli, command, files, finish, not_current, python, slow_to_read, times, units_of,
+from chromexpress.units import Unit, model_code, state
+from toy import (MODELS, PIPES, cli, command, files, finish, not_current, python, quiet_log, slow_to_read, times, units_of,
                  write_study)
 
 TABLES = ("predictions.csv", "metrics.csv", "comparisons.csv")
@@ -118,6 +119,35 @@ def test_killed_while_training(model, tmp_path, capsys):
     for k in a: assert torch.equal(a[k], b[k]), k
     made = times(folder)
     assert cli("run", path, "--only", run, "--device", "cpu") == 0 and times(folder) == made
+
+# deleted
+
+def test_a_figure_that_was_deleted_is_drawn_again(tmp_path):
+    "And with it all others of its notebook; those of another notebook are left alone."
+    import nbformat
+    cell, draw = nbformat.v4.new_code_cell, "for k in ('svg', 'csv'): print(cell, file=open(f'{figures}/{cell}-a.{k}', 'w'))"
+    spec = dict(kernelspec=dict(name="python3", display_name="python3", language="python"))
+    nb = nbformat.v4.new_notebook(metadata=spec, cells=[
+        cell('cell = "" # of the study\nfigures = "" # folder', metadata=dict(tags=["parameters"])), cell(draw)])
+    nbformat.write(nb, tmp_path/"draw.ipynb")
+    (tmp_path/"out"/"figures").mkdir(parents=True)
+    of = lambda out, c: Unit(f"notebook:{c}", "notebook", out/"notebooks"/c, {}, (f"../{c}.ipynb",),
+                             work=(tmp_path/"draw.ipynb", dict(cell=c, figures=str(out/"figures")), c))
+    units = [of(tmp_path/"out", c) for c in ("A", "A [1]")]
+    with quiet_log():
+        assert [draw_notebooks(units), draw_notebooks(units)] == [2, 0]
+        before = times(tmp_path/"out"/"figures")
+        (tmp_path/"out"/"figures"/"A-a.csv").unlink()
+        assert [state(u) for u in units] == ["missing", "current"] and draw_notebooks(units) == 1
+    other = tmp_path/"out"/"figures"/"A [1]-a.svg"
+    other.rename(other.with_suffix(".kept"))
+    assert [state(u) for u in units] == ["current", "missing"]
+    other.with_suffix(".kept").rename(other)
+    after = times(tmp_path/"out"/"figures")
+    assert set(after) == set(before) and {k for k in after if after[k] != before[k]} == {"A-a.svg", "A-a.csv"}
+    # results may be moved as a whole
+    (tmp_path/"out").rename(tmp_path/"elsewhere")
+    assert state(of(tmp_path/"elsewhere", "A")) == "current"
 
 # the same everywhere
 

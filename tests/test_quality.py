@@ -2,7 +2,7 @@
 import re, shutil
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pyBigWig, pytest
 import chromexpress.quality_plots                                    # which registers its panels
-from chromexpress.plots import draw
+from chromexpress.plots import draw, save_figure
 from chromexpress.quality import (ALL, COLUMNS, SHARES, QUARTILES, THIRDS, capped, check_quality, comparable, within_reach,
                                   content_warnings, empty, expression_classes,
                                   fit_of_cells, is_one_of, ACTIVE, masked_genes, peak_warnings, quality_unit, ranked,
@@ -369,6 +369,16 @@ def test_panels_of_next_to_nothing(value):
         texts = [t.get_text() for ax in fig.axes for t in ax.texts]
         if name == "expression-fit": assert texts.count("–" if np.isnan(value) else f"{value:.2f}") == 4
         plt.close(fig)
+
+@pytest.mark.filterwarnings("error")
+def test_profiles_of_two_tracks_have_room_beside_their_legend(tmp_path):
+    marks, ends = ("H3K4me3", "H3K36me3"), (-4950., 4950.)
+    rows = [("over_input", m, "profile", q, at, 1., 9) for m in marks for q in (ALL, *QUARTILES) for at in ends]
+    t = pd.DataFrame(rows, columns=COLUMNS)
+    save_figure(fig := draw("tss-profiles", t), t, tmp_path/"profiles")
+    first, second = [o.get_window_extent() for o in fig.axes[0].texts if o.get_text() in marks]
+    assert first.x1 < second.x0 and fig.axes[0].get_window_extent().width > .4*fig.bbox.width
+    plt.close(fig)
 
 # real data
 
