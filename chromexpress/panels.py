@@ -198,7 +198,7 @@ def cell_groups(
     titles(ax, group_title(f, groups), f"{models[0]}, {genes_label(f.n)}; point: a cell, line: mean of its group")
     return ax
 
-# %% ../nbs/41_panels.ipynb #1691f7a6
+# %% ../nbs/41_panels.ipynb #2b795198
 def group_legend(
     ax, # an Axes
     f:pd.DataFrame, # rows of the table `groups`
@@ -219,7 +219,7 @@ def group_title(
 ) -> str: # what is seen
     "The single mark that leads in most groups."
     single = f[~f.marks.str.contains("+", regex=False) & f.group_mean.notna()]
-    if single.empty: return "Accuracy by group of cells"
+    if single.marks.nunique() < 2: return "Accuracy by group of cells" if len(groups) > 1 else "Accuracy by cell"
     best = single.loc[single.groupby(single.group.astype(str)).group_mean.idxmax()].marks.value_counts(sort=False)
     lead = sorted(best.index, key=lambda m: -best[m])[0]
     if len(groups) == 1: return f"{lead} has the highest mean r over {f.cell.nunique()} cells"
@@ -244,7 +244,7 @@ def model_title(
     best = f[f.name.isin(ahead.index[ahead == ahead.max()])].groupby("name").delta.mean().idxmax()
     return where + f"{best} is ahead of {reference}" + (f" in {ahead[best]} of {cells} cells" if cells > 1 else "")
 
-# %% ../nbs/41_panels.ipynb #70211365
+# %% ../nbs/41_panels.ipynb #a6b321b3
 @panel("models")
 def model_comparison(
     frame:pd.DataFrame, # rows of the table `models`, of one mark set; all_marks if known
@@ -273,7 +273,7 @@ def model_comparison(
                 textcoords="offset points", color="#555555", fontsize=7.5)
     frame_lines(ax, lines, [row["name"] for *_, row in lines if row],
                 "Pearson r, predicted against observed (line: 95 % bootstrap interval by gene)\n"
-                "bold: q < .05 (paired bootstrap, Benjamini–Hochberg over all pairs of models)")
+                "bold: q < .05 (paired bootstrap, Benjamini–Hochberg over all pairs of models and all cells)")
     every = str(f.all_marks.iloc[0]) if "all_marks" in f else ""
     titles(ax, model_title(f),
            f"{marks_label(f.marks.iloc[0], every)}, {genes_label(f.n)}".replace("\n", " "))
@@ -340,7 +340,7 @@ def verdict(
         return f"predictions too {'low' if row.intercept > 0 else 'high'} throughout"
     return "no sign of miscalibration"
 
-# %% ../nbs/41_panels.ipynb #ecfaf1ae
+# %% ../nbs/41_panels.ipynb #8a90f7d7
 @panel("calibration")
 def calibration_bins(
     frame:pd.DataFrame, # rows of the table `calibration`, of one run; unit and all_marks if known
@@ -354,7 +354,7 @@ def calibration_bins(
     unit = str(first.unit) if "unit" in f else "scale of the model"
     span = np.array([min(f.low.min(), f.predicted.min()), max(f.high.max(), f.predicted.max())])
     ends = span + max(np.ptp(span), .1) * np.array([-.06, .06])
-    ax = axes(ax, 4.4, 4.1)
+    ax = axes(ax, 5.9, 4.1)
     ax.plot(ends, ends, color="#D55E00", lw=1, ls=(0, (4, 3)), zorder=1)
     ax.annotate("predicted = observed", ends[[0, 0]] + .97 * np.ptp(ends), (0, -8), textcoords="offset points",
                 ha="right", va="top", color="#D55E00",
@@ -368,9 +368,8 @@ def calibration_bins(
                     fontsize=7)
     def said(k): return f"{k} {first[k]:.2f} ({first[k + '_low']:.2f} to {first[k + '_high']:.2f})".replace("-", "−")
     if pd.notna(first.slope):
-        ax.annotate("dotted: all genes\n" + said("slope") + "\n" + said("intercept"), (1, 0), (-4, 6),
-                    xycoords="axes fraction",
-                                          textcoords="offset points", ha="right", fontsize=7.5, linespacing=1.4)
+        ax.annotate("dotted: all genes\n" + said("slope") + "\n" + said("intercept"), (1, 0), (6, 0),
+                    xycoords="axes fraction", textcoords="offset points", fontsize=7.5, linespacing=1.4)
     ax.set(xlabel=f"predicted expression, mean of a bin, {unit}", xlim=ends, ylim=ends, aspect="equal",
            ylabel=f"observed expression, mean of the bin, {unit}\n(line: 95 % bootstrap interval by gene)")
     size = f"{f.n.min():,}" if f.n.min() == f.n.max() else f"{f.n.min():,}–{f.n.max():,}"

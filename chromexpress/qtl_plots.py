@@ -83,7 +83,7 @@ def qtl_deciles(
     titles(ax, f"First decile enriched in {(first.q < .05).sum()} of {len(first)} tests", _of(frame))
     return ax
 
-# %% ../nbs/45_qtl_plots.ipynb #668285b7
+# %% ../nbs/45_qtl_plots.ipynb #3084810b
 @panel("qtl-scorers")
 def qtl_scorers(
     frame:pd.DataFrame, # rows of enrichment.csv of one model and null, all scorers
@@ -103,7 +103,7 @@ def qtl_scorers(
     ax.set_xlabel("decile, 1: greatest loss, signal, nearness or contact; dashed: as expected by chance\n"
                   "each box from 0 to the fold enrichment that is written in it")
     looks = [Line2D([], [], color=COLOR[s], lw=1.4 if s == "model" else .9, label=LABEL[s]) for s in here]
-    ax.legend(handles=looks, loc="center left", bbox_to_anchor=(1, .5), title="filled: q < .05")
+    ax.legend(handles=looks, loc="center left", bbox_to_anchor=(1, .5), title="dot: q < .05")
     best = frame[(frame.scorer == "model") & (frame.decile == 1)]
     times = best.hits.sum()/max(best.expected.sum(), 1e-9)
     titles(ax, f"The model's first decile holds {times:.2g} times the eQTLs expected", _of(frame))

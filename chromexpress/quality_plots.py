@@ -25,16 +25,17 @@ def class_legend(
     label = {c: " or ".join(g for g in color if color[g] == c) for c in color.values()}
     return color, [Line2D([], [], color=c, lw=1.6, label=label[c]) for c in [*class_colors, "#333333"] if c in label]
 
-# %% ../nbs/42_quality_plots.ipynb #ebfa7919
+# %% ../nbs/42_quality_plots.ipynb #fdc3bcdb
 def _box(ax, left, base, lines, color, end):
     "One box of profiles, with the height that its top stands for."
     low, high = min(0, *[g.value.min() for _, g in lines]), max(g.value.max() for _, g in lines)
     ax.add_patch(plt.Rectangle((left + .06, base + .08), .88, .84, fill=False, edgecolor="#CCCCCC", linewidth=.5))
     ax.plot([left + .5]*2, [base + .08, base + .92], color="#CCCCCC", lw=.5, ls=(0, (3, 2)))
     for name, g in lines:
-        y = base + .08 + .68*(g.value - low)/((high - low) or 1)
+        y = base + .08 + .68*(g.value - low)/((high - low) or 1)                # the number stands above the highest line
         ax.plot(left + .5 + .44*g["at"]/end, y, lw=1, color=color.get(name, "#333333"))
-    ax.annotate(f"{high:.3g}", (left + .08, base + .9), va="top", fontsize=6, color="#555555")
+    shown = f"{high:.3g}" if abs(high) < 1000 else f"{high:,.0f}"
+    ax.annotate(shown, (left + .08, base + .9), va="top", fontsize=6, color="#555555")
 
 @panel("tss-profiles")
 def tss_profiles(
@@ -51,11 +52,12 @@ def tss_profiles(
         lines = by_class if d.group.nunique() > 1 else [("all genes", d)]
         _box(ax, assays.index(assay), len(cells) - 1 - cells.index(cell), lines, color, end)
     for i, a in enumerate(assays): ax.annotate(a, (i + .5, len(cells) + .02), ha="center", va="bottom", fontsize=8)
-    kb = np.ceil(end/1000)
+    kb = end//1000 or round(end/1000, 1)                          # the last whole kb that is seen
+    side = .44*1000*kb/end
     ax.set(xlim=(0, len(assays)), ylim=(0, len(cells) + .22), yticks=np.arange(len(cells)) + .5,
-           yticklabels=cells[::-1], xticks=[i + .5 + d for i in range(len(assays)) for d in (-.4, 0, .4)],
+           yticklabels=cells[::-1], xticks=[i + .5 + d for i in range(len(assays)) for d in (-side, 0, side)],
            xticklabels=[f"−{kb:g}", "0", f"{kb:g}"]*len(assays),
-           xlabel="kb from the TSS, 5' to 3'; each box from 0 to the mean signal written in it")
+           xlabel="kb from the TSS, 5' to 3'\nnumber: the highest mean signal of a box, whose lower edge is 0 or the lowest")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     ax.tick_params(axis="x", labelsize=6)
@@ -94,7 +96,7 @@ def color_bar(
     bar.outline.set_visible(False)
     return bar
 
-# %% ../nbs/42_quality_plots.ipynb #8a6f6809
+# %% ../nbs/42_quality_plots.ipynb #1832c1aa
 def track_names(
     frame:pd.DataFrame, # with cell and assay
 ) -> pd.Series: # one name a row
@@ -122,7 +124,7 @@ def track_correlation(
     if len(order) <= 24:
         for (i, j), v in np.ndenumerate(r.to_numpy()):
             if np.isnan(v): continue
-            ax.text(j + .5, i + .5, f"{round(v, 1) + 0:.1f}", ha="center", va="center", fontsize=6,
+            ax.text(j + .5, i + .5, f"{round(v, 1) + 0:.1f}".replace("-", "−"), ha="center", va="center", fontsize=6,
                     color="white" if abs(v) > .6 else "black")
     ax.set(xlabel="track")
     ax.tick_params(labelsize=7 if len(order) <= 40 else 4)
@@ -156,7 +158,7 @@ def chromosome_signal(
            f"windows around the TSS, n = {n.min():,} to {n.max():,} genes a chromosome")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #3bf5abb1
+# %% ../nbs/42_quality_plots.ipynb #4be7b945
 @panel("empty-windows")
 def empty_windows(
     frame:pd.DataFrame, # rows of qc.csv whose measure is "empty_genes" or "empty_bins"
@@ -165,7 +167,7 @@ def empty_windows(
     "The share of genes without any signal, and of empty bins."
     frame = frame.assign(track=track_names(frame))
     r = frame.pivot(index="track", columns="measure", values="value").reindex(dict.fromkeys(frame.track))
-    ax, y = axes(ax, 5.2, 1.1 + .19*len(r)), np.arange(len(r))
+    ax, y = axes(ax, 4.4 + .06*max(map(len, r.index)), 1.1 + .19*len(r)), np.arange(len(r))
     ax.barh(y, 100*r.empty_genes, .72, color="#56B4E9", label="genes with an empty window")
     ax.plot(100*r.empty_bins, y, "D", color="#333333", ms=3.5, clip_on=False, label="empty bins")
     ax.set(yticks=y, yticklabels=r.index, xlim=(0, 100), ylim=(len(r) - .4, -.6), xlabel="share that is empty, %")
@@ -177,7 +179,7 @@ def empty_windows(
            f"windows around the TSS, n = {int(frame.n.max()):,} genes")
     return ax
 
-# %% ../nbs/42_quality_plots.ipynb #736ad517
+# %% ../nbs/42_quality_plots.ipynb #114f8910
 @panel("expression-fit")
 def expression_fit_panel(
     frame:pd.DataFrame, # rows of qc.csv whose measure is "expression_fit"
@@ -191,14 +193,15 @@ def expression_fit_panel(
     ax = axes(ax, 1.4 + max(.62*len(cells), 3.2), 1.5 + .32*len(cells))
     matrix(ax, r, "RdBu_r", high, rotation=0)
     for (i, j), v in np.ndenumerate(r.to_numpy()):
-        ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{v:.2f}", ha="center", va="center",
-                color="white" if abs(v) > .6*high else "black")
+        ax.text(j + .5, i + .5, "–" if np.isnan(v) else f"{round(v, 2) + 0:.2f}".replace("-", "−"), ha="center",
+                va="center", color="white" if abs(v) > .6*high else "black")
         if i == j: ax.add_patch(plt.Rectangle((j, i), 1, 1, fill=False, edgecolor="black", linewidth=1.2, zorder=3))
     ax.set(xlabel=f"tracks of (frame: its own)\n{frame.assay.iloc[0].replace('+', ', ')}", ylabel="expression of")
     if max(map(len, cells)) > 6: plt.setp(ax.get_xticklabels(), rotation=40, ha="right", rotation_mode="anchor")
     wrong = [c for c in cells if r.loc[c].max() > r.loc[c, c]]
     best = "Own tracks fit expression best" if r.notna().any(axis=None) else "Nothing can be said of any cell"
-    titles(ax, f"{', '.join(wrong[:4])}: other tracks fit better" if wrong else best,
+    more = f" and {len(wrong) - 4} more"*(len(wrong) > 4)
+    titles(ax, f"{', '.join(wrong[:4])}{more}: other tracks fit better" if wrong else best,
            f"r of what differs between cells, n = {int(frame.n.max()):,} genes")
     return ax
 

@@ -33,7 +33,7 @@ def genes_of(
     low, high = int(f.n.min()), int(f.n.max())
     return f"n = {low:,} blind genes" if low == high else f"n = {low:,}–{high:,} blind genes"
 
-# %% ../nbs/48_transfer_plots.ipynb #8816909f
+# %% ../nbs/48_transfer_plots.ipynb #b72ca9e6
 @panel("transfer")
 def transfer_matrix(
     frame:pd.DataFrame, # rows of the table `transfer`, of one model, set of marks and signal
@@ -45,17 +45,19 @@ def transfer_matrix(
     cells = sorted({*f.trained_on, *f.cell})
     gain = f.pivot(index="trained_on", columns="cell", values="gain").reindex(index=cells, columns=cells)
     size = max(float(np.nanmax(np.abs(gain.to_numpy()))), .01)
-    ax = axes(ax, 4.2 + .5*len(cells), 1.7 + .42*len(cells))
+    names = max(map(len, cells))
+    turn = len(cells) >= 6 or names > 10
+    ax = axes(ax, 3.8 + .5*len(cells) + .06*names, 1.7 + .42*len(cells) + .06*names*turn)
     image = ax.imshow(gain, cmap="RdBu_r", norm=Normalize(-size, size), aspect="auto")
     for row in f.itertuples():
         sure = row.gain_low > 0 or row.gain_high < 0
         dark = abs(row.gain) > .6*size
-        ax.text(cells.index(row.cell), cells.index(row.trained_on), number(row.pearson), ha="center", va="center", fontsize=8,
+        ax.text(cells.index(row.cell), cells.index(row.trained_on), "–" if np.isnan(row.pearson) else number(row.pearson), ha="center", va="center", fontsize=8,
                 fontweight="bold" if sure else "normal", color="white" if dark else "#222222")
     for cell, own in f.groupby("cell").own.first().items():
         if pd.notna(own): ax.text(cells.index(cell), cells.index(cell), number(own), ha="center", va="center", fontsize=8, color="#777777")
     ax.set(ylabel="trained in", xlabel="tested in\nnumber: r (grey: a model of the cell itself)\nbold: the 95 % interval of the gain leaves out 0")
-    ax.set_xticks(range(len(cells)), cells, rotation=0 if len(cells) < 6 else 90)
+    ax.set_xticks(range(len(cells)), cells, rotation=90 if turn else 0)
     ax.set_yticks(range(len(cells)), cells)
     ax.tick_params(length=0); ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, shrink=.8).set_label("gain in r over the expression\nof the training cell")
@@ -65,7 +67,7 @@ def transfer_matrix(
            f"{name}, {f.signal.iloc[0]} signal, {genes_of(f)}")
     return ax
 
-# %% ../nbs/48_transfer_plots.ipynb #08c47819
+# %% ../nbs/48_transfer_plots.ipynb #1eaae201
 @panel("difference")
 def transfer_difference(
     frame:pd.DataFrame, # rows of the table `transfer`, of one model and set of marks
@@ -76,7 +78,7 @@ def transfer_difference(
     f, name = one_model(frame, columns, ["trained_on", "cell", "signal"])
     pair = f.trained_on + " → " + f.cell
     lines = lines_of([("", g.sort_values("signal", ascending=False)) for _, g in f.groupby(pair)])
-    ax = axes(ax, 6.4, 1.2 + .18*lines[-1][0])
+    ax = axes(ax, 5 + .065*pair.str.len().max(), 1.2 + .18*lines[-1][0])
     for y, _, row in lines:
         point(ax, y, row["difference"], row["difference_low"], row["difference_high"], ("#004488", "o"), row["signal"] == "raw")
     ax.axvline(0, color="#333333", lw=.8, zorder=1)
@@ -89,7 +91,7 @@ def transfer_difference(
     titles(ax, f"The difference is seen in {seen} of {len(first)} pairs", f"{name}, {genes_of(f)}")
     return ax
 
-# %% ../nbs/48_transfer_plots.ipynb #7e6a02be
+# %% ../nbs/48_transfer_plots.ipynb #e3413c2b
 @panel("gene_r")
 def transfer_genes(
     frame:pd.DataFrame, # rows of the table `transfer_genes`, of one model and set of marks
@@ -99,7 +101,7 @@ def transfer_genes(
     columns = ["cells", "n", "constant", "median", "median_low", "median_high", "quarter", "three_quarters", "mean_share"]
     f, name = one_model(frame, columns, ["trained_on", "signal"])
     lines = lines_of([("", g.sort_values("signal", ascending=False)) for _, g in f.groupby("trained_on")])
-    ax = axes(ax, 6.4, 1.3 + .18*lines[-1][0])
+    ax = axes(ax, 5.8 + .065*f.trained_on.str.len().max(), 1.3 + .18*lines[-1][0])
     for y, _, row in lines:
         ax.plot([row["quarter"], row["three_quarters"]], [y, y], color="#BBBBBB", lw=4, solid_capstyle="butt", zorder=1.5)
         point(ax, y, row["median"], row["median_low"], row["median_high"], ("#004488", "o"), row["signal"] == "raw")

@@ -282,7 +282,7 @@ def test_quality_panels_say_what_the_table_says(frames):
     swapped = frames["expression-fit"].assign(value=lambda d: -d.value)
     assert "E003, E116: other tracks fit better" in words(draw("expression-fit", swapped))
     shown = words(draw("tss-profiles", frames["tss-profiles"]))
-    assert {"lowest quarter", "highest quarter", "E003", "E116", "DNase", "3"} <= set(shown)
+    assert {"lowest quarter", "highest quarter", "E003", "E116", "DNase", "2"} <= set(shown)
     assert "all genes" not in shown
     alone = frames["tss-profiles"][frames["tss-profiles"].group == "all genes"]
     assert "all genes" in words(draw("tss-profiles", alone))
@@ -315,6 +315,48 @@ def test_a_gene_with_its_contacts():
             "value written in it" in w)
     none = words(draw("gene-contacts", contacts_of("near")))
     assert any(x.startswith("0 partners with their scores; n = 1 gene in view") for x in none)
+
+def test_a_long_line_below_the_title_does_not_squeeze_the_axes(frames):
+    widths = []
+    for model in ("ridge", "a_model_with_a_very_long_name_"*4):
+        fig = draw("calibration", frames["calibration"].assign(model=model))
+        fig.draw_without_rendering()
+        widths.append(fig.axes[0].get_position().width)
+    assert widths[0] == widths[1] > .4
+
+def test_other_assays_have_one_colour_in_all_figures():
+    few, many = mark_colors(["DNase"]), mark_colors(["H3K4me3", "ATAC", "H2A.Z", "DNase", "mine", "H3K4me2"])
+    assert few["DNase"] == many["DNase"] and len(set(many.values())) == 6
+
+def test_titles_compare_what_can_be_compared():
+    f = pd.DataFrame([(c, m, "c", "K4", 100, r, r - .1, r + .1) for c, m, r in (("A", "x", .9), ("A", "y", .8), ("B", "y", .1))],
+                     columns="cell model config marks n pearson low high".split())
+    title = lambda panel, frame: draw(panel, frame).axes[0].get_title(loc="left")
+    assert title("cells", f) == "x has the highest r, 0.90, over the 1 cell of all models"             # and not y, by the mean of B
+    assert title("cells", f[f.model == "y"]) == "y: mean r = 0.45"
+    assert title("cells", f.drop(index=1)) == "r in each cell type"
+    assert title("marks", f.iloc[:1]) == "A: r of each mark set" and title("heatmap", f.iloc[:1]) == "Sets of marks by cell"
+
+def test_folds_are_in_order_and_told_apart():
+    f = pd.DataFrame(dict(cell="A", model="cnn", marks="K4", fold=range(1, 12), seed=0, epoch=1, train_loss=2., valid_loss=1.))
+    legend = draw("learning-curves", f).axes[0].get_legend()
+    assert [t.get_text() for t in legend.get_texts()][:11] == [f"fold {i}" for i in range(1, 12)]
+    assert len({matplotlib.colors.to_hex(h.get_color()) for h in legend.legend_handles[:11]}) == 11
+
+def test_doses_above_one():
+    up = perturbed().assign(dose=lambda d: d.dose*2)                                                   # 2, 1 and 0
+    ax = draw("dose-response", up).axes[0]
+    ends = [(l.get_xdata().min(), l.get_xdata().max()) for l in ax.lines[:2]]
+    assert ends[0] == (0, 2) and ends[1][0] > 2                                                        # blocks do not overlap
+    assert [t.get_text() for t in ax.get_xticklabels()][:3] == ["2", "1", "0"]
+    more = perturbed().assign(dose=lambda d: 2 - d.dose)                                               # 1, 1.5 and 2: nothing is lost
+    assert draw("effect-position", more).axes[0].get_title(loc="left") == "E003: away from the promoter, H3K4me3 at −4 kb changes most (−0.50)"
+    assert "changes most (−2.00 at dose 2)" in draw("dose-response", more).axes[0].get_title(loc="left")
+
+def test_ticks_of_profiles_are_where_they_say(frames):
+    ax = draw("tss-profiles", frames["tss-profiles"]).axes[0]                                          # bins from −2950 to 2950
+    ticks = dict(zip([t.get_text() for t in ax.get_xticklabels()][:3], ax.get_xticks()[:3]))
+    assert np.isclose(ticks["2"], .5 + .44*2000/2950) and np.isclose(ticks["−2"], .5 - .44*2000/2950)
 
 def test_names_of_marks():
     assert marks_label("H3K4me3", roadmap) == "H3K4me3" and marks_label(roadmap, roadmap) == "all 7 marks"
