@@ -16,7 +16,7 @@ import json, re
 from collections import namedtuple
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, atomic, log, progress, seed_of, write_csv, write_json
+from .core import InputError, atomic, log, progress, remove_unfinished, seed_of, write_csv, write_json
 
 # %% ../nbs/08_simulate.ipynb #f669ffc4
 def rng_of(
@@ -427,8 +427,7 @@ def claim(
     if mark.exists():
         had = json.loads(mark.read_text())
         if had != params: raise InputError(f"{out}: holds another simulation ({had}); choose another folder, or delete this one.")
-        for d in (out, out/"tracks", out/"pchic", out/"truth"):
-            for left in sorted(d.glob(".*.tmp*")): left.unlink()
+        for d in (out, out/"tracks", out/"pchic", out/"truth"): remove_unfinished(d)
     elif out.exists() and not all(p.match(".*.tmp*") for p in out.iterdir()): raise InputError(f"{out}: the folder is not empty, and holds no simulation; choose an empty or a new one.")
     else: write_json(mark, params)
     return out

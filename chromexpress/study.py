@@ -427,8 +427,25 @@ def _read_expression(raw, here, problems, genes):
     if t["format"] == "auto" and first and Path(first).is_file(): t["format"] = detect_format(first)
     form = FORMATS[t["format"] if t["format"] in FORMATS else "table"]
     t["id"] = t["id"] or ""
-    t["unit"] = t["unit"] or UNITS.get(t["column"] or form.column, form.unit)
-    if not t["tpm"]: return t
+    if t["path"] and t["column"]:
+        problems.add("[expression] column: is of files of one sample; the columns of a table stand in [expression.cells].")
+    t["unit"] = t["unit"] or _unit_of(t, form, problems)
+    return _with_lengths(t, form, genes, here, problems)
+
+# %% ../nbs/07_study.ipynb #5f0c11d2
+def _unit_of(t, form, problems):
+    "The unit of the values in files of expression, by their format and the columns that are read."
+    read = [c for v in t["cells"].values() for c in ([v] if isinstance(v, str) else v)] if t["path"] else [t["column"]]
+    known = UNITS if not t["path"] or form.column in UNITS else {}
+    units = list(dict.fromkeys(known.get(c or form.column, form.unit) for c in read)) or [form.unit]
+    if len(units) > 1: problems.add(f"[expression.cells]: the columns are {' and '.join(units)}; read one kind.")
+    return units[0]
+
+def _with_lengths(t, form, genes, here, problems):
+    "With tpm, the values of [expression] know where the genes' lengths are."
+    if not t["tpm"]:
+        if t["lengths"]: problems.add("[expression] lengths: nothing needs them without tpm = true.")
+        return t
     if t["unit"] != "counts":
         problems.add(f"[expression] tpm: the unit is {t['unit']!r}; only counts can be turned into TPM.")
     t["unit"], t["lengths"] = "TPM", t["lengths"] or ("" if form.length or not is_annotation(genes or "") else genes)
@@ -443,6 +460,8 @@ def _read_tracks(raw, table, here, problems):
     "cell → assay → Track, from [tracks.<cell>] or [profiles.<cell>]."
     cells, found = raw.get(table, {}), {}
     for cell, assays in cells.items() if isinstance(cells, dict) else []:
+        if "/" in cell or cell.startswith(".") or not cell:
+            problems.add(f"[{table}.{cell!r}]: a cell's name makes folders, so it may not be empty, begin with a dot or contain /.")
         if not isinstance(assays, dict) or not assays:
             problems.add(f"[{table}.{cell}]: needs lines of assay = \"file\".")
         for assay, v in assays.items() if isinstance(assays, dict) else []:
@@ -452,6 +471,8 @@ def _read_tracks(raw, table, here, problems):
             of_reads, own = _read_reads(v, where, here, problems), {k: v[k] for k in v if k not in _OF_READS}
             t = read_keys(own, TRACK_KEYS, where, problems, free=_OF_READS)
             path = here(where, t["path"])
+            if "row" in v and path and not Path(path).is_dir():
+                problems.add(f"{where} row: is of a folder of arrays, and {path} is none; leave it out.")
             good = all(t[k.name] in (k.default, *k.choices) for k in TRACK_KEYS if k.choices)
             with problems.gather():
                 if path and good and of_reads is not False:

@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 import numpy as np, pandas as pd
-from .core import InputError, check_columns, log, write_json, write_npy
+from .core import InputError, check_columns, log, remove_unfinished, write_json, write_npy
 from .genome import some, tss_windows
 from .signal import (OF_READS, Binned, GeneTable, Reads, bin_signal, integral_means, open_source,
                                  read_gene_table, running_integral, source_kind)
@@ -162,7 +162,7 @@ def fill(
     "Bin one track into all stores that are missing or stale. Raises: InputError for a source that is wrong."
     todo = [s for s in stores if not is_current(folder, s, made_from)]
     if not todo: return []
-    for left in sorted(Path(folder).rglob(".*.tmp*")): left.unlink()          # of a process that was killed
+    remove_unfinished(folder, below=True)
     if track.table is not None: return _fill_from_table(track, todo, genes, folder, made_from)
     windows = {s: regions_of(s, genes, others) for s in todo if s != INTEGRAL}
     used = list(dict.fromkeys(c for r in windows.values() for c in r.chrom)) or list(dict.fromkeys(genes.chrom))

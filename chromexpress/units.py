@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 import pandas as pd
-from .core import InputError, digest, file_digest, write_csv, write_json
+from .core import InputError, digest, file_digest, remove_unfinished, write_csv, write_json
 from .contacts import PARTNERS, ContactFile, fragments_of, keep_partners
 from .crossval import execute, grid, narrow, needs_of
 from .data import Task, track_folder
@@ -362,13 +362,13 @@ def do_unit(
     "Do one unit and mark it as done. Raises: InputError if a unit that it depends on is not current."
     if state(unit) == "current": return 0.
     _check_ready(unit, units)
-    for left in sorted(unit.folder.glob(".*.tmp*")): left.unlink()          # of a process that was killed
+    remove_unfinished(unit.folder)
     start = time.monotonic()
     if isinstance(unit.work, Binning): _bin(unit)
     elif isinstance(unit.work, Choosing): _choose_partners(unit)
     elif not isinstance(unit.work, Task): unit.work.do(unit, device)
     else:
-        if state(unit) == "stale": unit.marker.unlink()
+        if state(unit) == "stale": unit.marker.unlink(missing_ok=True)
         execute(unit.work, unit.folder, unit.identity, unit.made_from, device, every)
     mark_done(unit, time.monotonic() - start)
     return time.monotonic() - start

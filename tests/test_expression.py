@@ -264,6 +264,9 @@ def test_files_of_a_cell_in_a_study(tmp_path):
     write(tmp_path/"r", RSEM)
     assert study(tmp_path, '[expression.cells]\nA = "r"').unit == "log2(TPM + 1)"
     assert study(tmp_path, 'column = "FPKM"\n[expression.cells]\nA = "r"').unit == "log2(FPKM + 1)"
+    # the same file as a table of columns
+    assert study(tmp_path, 'table = "r"\n[expression.cells]\nA = "FPKM"').unit == "log2(FPKM + 1)"
+    assert study(tmp_path, 'table = "r"\n[expression.cells]\nA = "expected_count"').unit == "log2(counts + 1)"
 
 def test_lengths_are_of_the_studys_annotation(tmp_path):
     line = lambda f, g, s, e: f'chr1\tx\t{f}\t{s}\t{e}\t.\t+\t.\tgene_id "{g}"; gene_type "protein_coding";\n'
@@ -279,10 +282,26 @@ def test_lengths_are_of_the_studys_annotation(tmp_path):
     ('tpm = true\nunit = "RPKM"\n[expression.cells]\nA = "s1"', "unit is 'RPKM'; only counts"),
     ('format = "gtc"\n[expression.cells]\nA = "s1"', "format = 'gtc': is none of auto"),
     ('table = "s1"\n[expression.cells]\nA = []', "needs the name of a column, or a list of replicates"),
+    ('table = "s1"\ncolumn = "reverse"\n[expression.cells]\nA = "unstranded"', "column: is of files of one sample"),
+    ('lengths = "bp"\n[expression.cells]\nA = "s1"', "lengths: nothing needs them without tpm = true"),
+    ('table = "r"\n[expression.cells]\nA = ["TPM", "FPKM"]', "the columns are TPM and FPKM; read one kind"),
     ("", "expression. table: missing")])
 def test_studies_that_are_refused(tmp_path, expression, message):
-    write(tmp_path/"s1", STAR)
+    write(tmp_path/"s1", STAR); write(tmp_path/"r", RSEM)
     with pytest.raises(InputError, match=message): study(tmp_path, expression)
+
+@pytest.mark.parametrize("tracks,message", [
+    ('[tracks.A]\nK4 = {path = "x.bedGraph", row = 1}', "row: is of a folder of arrays, and .*x.bedGraph is none"),
+    ('[tracks."A/B"]\nK4 = "x.bedGraph"', "a cell's name makes folders"),
+    ('[tracks.".A"]\nK4 = "x.bedGraph"', "a cell's name makes folders")])
+def test_tracks_that_are_refused(tmp_path, tracks, message):
+    write(tmp_path/"s1", STAR)
+    study(tmp_path, '[expression.cells]\nA = "s1"')
+    text = (tmp_path/"study.toml").read_text()
+    (tmp_path/"study.toml").write_text(text[:text.index("[tracks.A]")] + tracks + "\n")
+    problems = Problems("study.toml")
+    parse_study(tmp_path/"study.toml", problems)
+    with pytest.raises(InputError, match=message): problems.check()
 
 # real tables
 
