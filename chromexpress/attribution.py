@@ -19,7 +19,7 @@ import numpy as np, pandas as pd, torch
 from torch import nn
 from .core import InputError, atomic, digest, log, progress, seed_of, write_csv, write_npy
 from .crossval import narrow
-from .data import Task, impute, log_linear
+from .data import Task, impute, log_linear, short_name
 from .evaluate import interval, resamples
 from .partners import Partners
 from .perturb import PERTURB_CODE, TILE, edits_at, tile_places
@@ -578,7 +578,7 @@ def _unit(study, done, work): # the unit of some finished runs
                 code=code_version(*ATTRIBUTION_CODE, *model_code(task.model)))
     n = _blind(done, work.genes)
     return Unit(f"attribution:{folder.name}:{run.model}:{run.cell}:{marks}", "attribution",
-                folder/f"{run.model}-{run.config}"/run.cell/marks, made, TABLES, tuple(u.id for u in done), work,
+                folder/f"{run.model}-{run.config}"/run.cell/short_name(marks), made, TABLES, tuple(u.id for u in done), work,
                 dict(seconds=1 + .01*n, bytes=min(4*n*100*len(run.marks), KEPT)))
 
 # %% ../nbs/32_attribution.ipynb #faae5e5b

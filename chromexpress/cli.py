@@ -265,7 +265,7 @@ def _given(doses, names, **others):
 def perturb(study:str, # the study file
             cells:str="", # only these cells, separated by commas
             models:str="", # only these models
-            marks:str="", # sets of assays: each, all, names, or names joined by + (default: each)
+            marks:str="", # sets of assays: each, all, names, or names joined by + (default: each, or if none was run alone, all)
             doses:str="", # what the marks are scaled by, separated by commas (default: 1,0.9,…,0)
             bed:str="", # places to change, instead of the promoter and the tiles of 2 kb beside it
             genes:str="", # all, expressed, silent, or a file with a gene_id a line (default: all)

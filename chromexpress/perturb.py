@@ -19,7 +19,7 @@ from .apply import blind_to, read_member
 from .core import InputError, atomic, check_columns, digest, file_digest, log, progress
 from .core import write_csv, write_json, write_npy
 from .crossval import collect_tables, load_fitted, narrow
-from .data import Task
+from .data import Task, short_name
 from .evaluate import expressed
 from .expression import TRANSFORMS, check_scale
 from .genome import some
@@ -292,9 +292,10 @@ def perturb_folder(
     wanted:dict, # from `study.read_perturb`
 ) -> Path: # <out>/perturb/tiles, published, or the name of the BED file
     "Where the results of a perturbation go."
-    name = wanted["scheme"] if wanted["scheme"] == "published" else "tiles"
-    bed = re.sub(r"\W", "_", Path(wanted["bed"]).name.split(".")[0]) if wanted["bed"] else ""
-    return study.out/"perturb"/(bed or name)
+    own = wanted["scheme"] if wanted["scheme"] == "published" else "tiles"
+    if not wanted["bed"]: return study.out/"perturb"/own
+    name = re.sub(r"\W", "_", re.sub(r"(\.bed)?(\.gz)?$", "", Path(wanted["bed"]).name, flags=re.I))
+    return study.out/"perturb"/(f"{name}_bed" if name in ("tiles", "published") else name)
 
 def chosen_genes(
     study:Study, # the study
@@ -353,7 +354,10 @@ def perturb_units(
     runs, folder = {id(u.work): u for u in units.values() if u.kind == "run"}, perturb_folder(study, wanted)
     tasks, kinds, found = [u.work for u in runs.values()], {}, {}
     if before: tasks = [t for t in tasks if (folder/"runs"/t.run.folder/"perturb.unit.json").exists()]
-    else: tasks = narrow(tasks, {k: wanted[k] for k in ("cells", "models", "marks")})
+    else:
+        tasks = narrow(tasks, {k: wanted[k] for k in ("cells", "models")})
+        alone = ("each",) if any(len(t.run.marks) == 1 for t in tasks) else ()
+        tasks = narrow(tasks, dict(marks=wanted["marks"] or alone))
     for t in tasks:
         kind = t.run.model, t.run.cell
         if kind not in kinds:
@@ -639,7 +643,7 @@ def average_units(
         y, work = digest(study.y(cell).tobytes().hex(), 12), Averaged(tuple(of), wanted["scheme"], wanted["blind"])
         made = dict(members=[(u.id, u.identity) for u in of], scheme=wanted["scheme"], blind=wanted["blind"],
                     expression=y, code=code_version(*PERTURB_CODE))
-        name, i = f"{cell}-{marks}", f"effects:{folder.name}:{model}:{cell}:{marks}"
+        name, i = short_name(f"{cell}-{marks}", 200), f"effects:{folder.name}:{model}:{cell}:{marks}"
         files = tuple(f"{name}{s}" for s in (".csv.gz", "-summary.csv", ".bed", ".bw"))
         found[i] = Unit(i, f"{name}.effects", folder/f"{model}-{config}", made, files, tuple(u.id for u in of), work)
     return found

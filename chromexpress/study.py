@@ -689,7 +689,7 @@ def _check_qtl(t, problems):
 # %% ../nbs/07_study.ipynb #ae3bd3b3
 PERTURB_KEYS = [
     Key("perturb", "models", (list,), (), '["promoter_cnn"]', "models of the grid; by default all of them"),
-    Key("perturb", "marks", (list,), ("each",), '["each"]', 'sets of assays of the grid: "each", "all", names, or names joined by +'),
+    Key("perturb", "marks", (list,), (), '["each"]', 'sets of assays of the grid: "each", "all", names, or names joined by +; by default each, or if none was run alone, all sets'),
     Key("perturb", "cells", (list,), (), '["cellA"]', "by default all of them"),
     Key("perturb", "doses", (list,), tuple(d/10 for d in range(10, -1, -1)), "[1, 0.5, 0]", "what the marks are scaled by"),
     Key("perturb", "scheme", (str,), "ours", '"ours"', "ours, or published: the effect as Murphy et al. (2025) define it", ("ours", "published")),

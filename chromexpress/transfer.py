@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from .core import InputError, digest, log, progress, seed_of, write_csv
 from .crossval import load_fitted
+from .data import short_name
 from .evaluate import bootstrap_r, interval, pearson
 from .splits import assign
 from .units import RUN_CODE, Unit, code_version, mark_done, model_code, state
@@ -297,7 +298,7 @@ def _unit_of(study, work, bins):
     made = dict(runs=[(u.id, u.identity) for u in work.runs], tracks=[(b.id, b.identity) for b in bins],
                 expression={c: digest(study.y(c).tobytes().hex(), 12) for c in work.cells},
                 code=code_version("chromexpress.transfer", *RUN_CODE, *model_code(task.model)))
-    folder = study.out/"transfer"/f"{run.model}-{run.config}"/"+".join(run.marks)
+    folder = study.out/"transfer"/f"{run.model}-{run.config}"/short_name("+".join(run.marks))
     return Unit(_name(work), "transfer", folder, made, ("predictions.csv.gz", "scores.csv", "genes.csv"),
                 tuple(u.id for u in work.runs), work, dict(seconds=1 + 2e-4*n, bytes=80*n))
 

@@ -6,7 +6,7 @@ from chromexpress.batch import run_units
 from chromexpress.chromoformer_model import ChromoformerOptions, chromoformer
 from chromexpress.crossval import load_fitted
 from chromexpress.data import Task
-from chromexpress.perturb import EFFECT, bed_places, browser_track, combine, field_of, gene_effects, is_seen, perturb_units, read_effects, read_places
+from chromexpress.perturb import EFFECT, bed_places, browser_track, combine, field_of, gene_effects, is_seen, perturb_folder, perturb_units, read_effects, read_places
 from chromexpress.registry import load_study
 from chromexpress.study import read_perturb
 from chromexpress.train import predict_network
@@ -137,7 +137,7 @@ def test_places_of_a_bed_file(tmp_path, caplog):
     path = study_of(tmp_path)
     (tmp_path/"some.places.bed").write_text("# places\nchr1\t5000\t7000\tboth\nchr1\t12000\t14000\tone\nchr1\t30500\t31000\n")
     study, made, wanted = done(path, dict(bed=str(tmp_path/"some.places.bed"), doses=(0.,)))
-    u = made["perturb:some:by_hand:cellA:H3:1:0"]
+    u = made["perturb:some_places:by_hand:cellA:H3:1:0"]
     t = u.work.places.assign(effect=np.load(u.folder/"effects.npy")[:, 0])
     assert t[["gene_id", "place", "distance"]].values.tolist() == [
         ["g4", "both", -4500], ["g1", "both", -4000], ["g1", "one", 3000], ["g2", "chr1:30500-31000", 19_250]]
@@ -341,6 +341,20 @@ def test_nothing_is_done_twice_and_what_changed_is_done_again(whole, toy):
         with quiet_log(): changed = plan_units(*load_study(toy))
     finally: toy.write_text(text)
     assert run.identity not in {u.identity for u in changed.values()}
+
+def test_a_grid_without_single_marks_is_perturbed_as_it_is(tmp_path):
+    "[perturb] may be empty, whatever the grid: the toy's runs both marks together."
+    path = write_study(tmp_path, '["ridge"]', "[perturb]\n")
+    study, models = load_study(path)
+    found = perturb_units(study, plan_units(study, models), read_perturb(path))
+    assert {u.work.task.run.marks for u in found.values()} == {("H3K4me3", "H3K27ac")} and len(found) == 4
+
+def test_each_bed_file_has_its_folder(tmp_path, toy):
+    study, of = load_study(toy)[0], {}
+    for name in ("a.v1.bed", "a.v2.bed.gz", "tiles.bed", "published.BED", "my places.bed"):
+        of[name] = perturb_folder(study, dict(scheme="ours", bed=tmp_path/name)).name
+    assert list(of.values()) == ["a_v1", "a_v2", "tiles_bed", "published_bed", "my_places"]
+    assert perturb_folder(study, dict(scheme="published", bed=None)).name == "published"
 
 def test_one_mark_more_keeps_the_summary_of_the_others(whole, toy):
     assert cli("perturb", toy, "--marks", "H3K27ac", "--cells", "cellB", "--jobs", "1") == 0
