@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.lines import Line2D
 from .core import InputError
 from .evaluate import pearson
-from .findings import bins_of, listed, number
+from .findings import bins_of, counted, listed, number
 from .panels import group_legend, group_markers, looks, model_legend, needed, point, signed
 from .plots import axes, genes_label, mark_colors, marks_label, model_names, panel, study_marks, titles
 
@@ -146,7 +146,7 @@ def activity_models(
            ylabel=f"Pearson r, {names[0]} on the mark alone\n(lines: 95 % bootstrap intervals)")
     ax.set_box_aspect(1)
     where = kb(f.window.iloc[0]) if f.window.nunique() == 1 else "each model's window"
-    titles(ax, f"{names[0]} is ahead of activity in {(f.lead_low > 0).sum()} of {len(f)} marks and cells", f"activity over {where}, {f.cell.nunique()} cells, {genes_label(f.n)}")
+    titles(ax, f"{names[0]} is ahead of activity in {(f.lead_low > 0).sum()} of {len(f)} marks and cells", f"activity over {where}, {counted(f.cell.nunique(), 'cell')}, {genes_label(f.n)}")
     return ax
 
 # %% ../nbs/47_science_plots.ipynb #7ea62485
@@ -223,7 +223,7 @@ def combination_gains(
     real = f[(f.better_q < .05) & (f.better > 0)]
     first = real.marks.iloc[0].replace("+", " + ") if len(real) else ""
     head = f"{first} gain most, of pairs with q < .05" if first else "no pair beats the better one of its marks, with q < .05"
-    titles(ax, f"{f.cell.iloc[0]}: {head}", f"{f.model.iloc[0]}, {len(f)} pairs, {genes_label(f.n)}")
+    titles(ax, f"{f.cell.iloc[0]}: {head}", f"{f.model.iloc[0]}, {counted(len(f), 'pair')}, {genes_label(f.n)}")
     return ax
 
 # %% ../nbs/47_science_plots.ipynb #eaf0c6ed
@@ -240,5 +240,5 @@ def combination_cells(
     first = f.iloc[0]
     ax = gain_dots(shown, ax, f"gain in Pearson r of {first.added} on top of {first.to.replace('+', ' + ')}")
     ax.annotate("r", (1.02, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", color="#555555")
-    titles(ax, f"{first.added} adds to {first.to.replace('+', ' + ')} in {(f.verdict == 'adds').sum()} of {len(f)} cells", f"{first.model}, {genes_label(f.n)}")
+    titles(ax, f"{first.added} adds to {first.to.replace('+', ' + ')} in {(f.verdict == 'adds').sum()} of {counted(len(f), 'cell')}", f"{first.model}, {genes_label(f.n)}")
     return ax

@@ -9,6 +9,7 @@ __all__ = ['one_model', 'genes_of', 'transfer_matrix', 'transfer_difference', 't
 import matplotlib.pyplot as plt, numpy as np, pandas as pd
 from matplotlib.colors import Normalize
 from .core import InputError
+from .findings import counted
 from .panels import lines_of, needed, number, point
 from .plots import axes, marks_label, model_names, panel, titles
 from .transfer import SIGNALS
@@ -62,7 +63,7 @@ def transfer_matrix(
     ax.tick_params(length=0); ax.spines[:].set_visible(False)
     ax.figure.colorbar(image, ax=ax, shrink=.8).set_label("gain in r over the expression\nof the training cell")
     ahead = int((f.gain_low > 0).sum())
-    where = f"in {ahead} of {len(f)} pairs" if ahead else "in no pair"
+    where = f"in {ahead} of {counted(len(f), 'pair')}" if ahead else "in no pair"
     titles(ax, f"More than the training cell's expression {where}",
            f"{name}, {f.signal.iloc[0]} signal, {genes_of(f)}")
     return ax
@@ -88,7 +89,7 @@ def transfer_difference(
            xlabel="Pearson r of predicted and observed difference, with its 95 % interval\nfilled: raw signal, hollow: matched")
     ax.tick_params(axis="y", length=0)
     seen = int(((f.difference_low > 0) & (f.signal == "raw")).sum())
-    titles(ax, f"The difference is seen in {seen} of {len(first)} pairs", f"{name}, {genes_of(f)}")
+    titles(ax, f"The difference is seen in {seen} of {counted(len(first), 'pair')}", f"{name}, {genes_of(f)}")
     return ax
 
 # %% ../nbs/48_transfer_plots.ipynb #e3413c2b
