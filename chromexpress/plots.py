@@ -332,7 +332,7 @@ def learning_curves(
     for (fold, _), curve in frame.assign(fold=frame.fold.astype(str)).sort_values("epoch").groupby(["fold", "seed"]):
         color = palette[fold]
         marker = "" if len(curve) > 1 else "_"                                         # one epoch is no line
-        ax.plot(curve.epoch, curve.train_loss, marker, color=color, lw=.9, ls=(0, (3, 2)))
+        ax.plot(curve.epoch, curve.train_loss, marker=marker, color=color, lw=.9, ls=(0, (3, 2)))
         ax.plot(curve.epoch, curve.valid_loss, color=color, lw=1.4)
         if curve.valid_loss.notna().any():
             kept = curve.loc[curve.valid_loss.idxmin()]
