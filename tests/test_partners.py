@@ -247,6 +247,6 @@ def test_published_weights_from_the_command_line(e003, pattern, tmp_path, capsys
     assert fails("no such file", "--weights", tmp_path/"none.pt") and fails("--weights: missing")
     torch.save(dict(net=dict(a=torch.ones(1))), tmp_path/"odd.pt")
     assert fails("no weights of Chromoformer", "--weights", tmp_path/"odd.pt")
-    assert fails("not with a study or --run", "--weights", tmp_path/"w.pt", "--run", tmp_path)
+    assert fails("not with --run", "--weights", tmp_path/"w.pt", "--run", tmp_path)
     meta.assign(start=meta.start + 5).to_csv(tmp_path/"meta.csv", index=False)
     assert fails("no array for 4 of 4 regions", "--weights", tmp_path/"w.pt")
