@@ -250,6 +250,7 @@ class Shares:
     error:np.ndarray # (genes,) completeness error
     steps:np.ndarray # (genes,) of integrated gradients; 0 for DeepLIFT
 
+# %% ../nbs/32_attribution.ipynb #8bbbed28
 def share_genes(
     task:Task, # the run
     net:nn.Module, # from `fitted_network`
@@ -272,6 +273,7 @@ def share_genes(
     bins, partners = _placed(task, dict(zip(names, (a.cpu().numpy() for a in found))), minus)
     return Shares(bins, partners, *(t.cpu().numpy() for t in (output, error, steps)))
 
+# %% ../nbs/32_attribution.ipynb #54ad3bd0
 def _rows_at_once(v, memory=8e6): # inputs that make about 8 MB; what a network makes of them is 50 times as large
     return int(np.clip(memory/max(sum(t[0].numel()*t.element_size() for t in v), 1), 64, 1024))
 
@@ -451,6 +453,7 @@ class Joined:
     of:int # genes of all runs
     pairs:pd.DataFrame # gene_id, mark, distance, attribution, effect
 
+# %% ../nbs/32_attribution.ipynb #112f6041
 def join_parts(
     files, # of parts, in order
 ) -> Joined: # genes in the order of the study
@@ -469,6 +472,7 @@ def join_parts(
     missed = sum(int((p["error"] > LIMIT).sum()) for p in loaded)
     return Joined(rows, mean("bins"), mean("partners"), mean("output"), error, n, missed, len(every), pairs)
 
+# %% ../nbs/32_attribution.ipynb #c01fde2f
 def genes_table(
     j:Joined, # from `join_parts`
     genes:pd.DataFrame, # gene frame of the study
@@ -482,6 +486,7 @@ def genes_table(
     return pd.DataFrame({"gene_id": rep(genes.gene_id.to_numpy()[j.rows]), "class": rep(classes[j.rows]), "mark": np.tile(marks, len(j.rows)),
                          "total": total.ravel(), "partners": j.partners.ravel(), "output": rep(j.output), "error": rep(j.error), "n": rep(j.n)})
 
+# %% ../nbs/32_attribution.ipynb #f87dfdde
 def write_unit(
     work:Attribution, # what was done
     unit:Unit, # where it goes

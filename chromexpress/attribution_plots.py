@@ -49,6 +49,7 @@ def folded(
     k = -(-len(rows)//FOLDED)
     return rows.groupby(np.arange(len(rows))//k).mean()
 
+# %% ../nbs/46_attribution_plots.ipynb #f6c0175e
 @panel("attribution-position")
 def attribution_position(
     frame:pd.DataFrame, # rows of the table `attribution`, of one unit
@@ -78,6 +79,7 @@ def attribution_position(
     titles(ax, _headline(f, known), f"{frame.cell.iloc[0]}, {sub}")
     return ax
 
+# %% ../nbs/46_attribution_plots.ipynb #9881985c
 def _ticks(ax, n, step, half):
     "Ends and TSS of each mark's stretch."
     at = [(b*step + s*half, w) for b in range(n) for s, w in ((-1, f"−{half:.0f}"), (0, "TSS"), (1, f"{half:.0f}"))]

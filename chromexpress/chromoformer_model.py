@@ -77,6 +77,7 @@ def window_bases(
         found.append(None if cover is None else cover.reshape(len(cover), -1, k).sum(2))
     return found
 
+# %% ../nbs/16_chromoformer_model.ipynb #d337e568
 def left_bins(
     strand, # (n,) "+" or "-"
     n:int, # bins of a window
@@ -85,6 +86,7 @@ def left_bins(
     "Empty bins before a window that is centred in a span, then turned around on '-'. The odd one is left of it in the genome."
     return np.where(np.asarray(strand) == "-", (m - n)//2, (m - n + 1)//2)
 
+# %% ../nbs/16_chromoformer_model.ipynb #c0786368
 def promoter_inputs(
     task, # which run
     rows, # (n,) which genes of the study
@@ -104,6 +106,7 @@ def promoter_inputs(
         found[f"promoter_left_{b}"] = left_bins(genes.strand, y.shape[1], ChromoformerSizes.span//b)
     return found
 
+# %% ../nbs/16_chromoformer_model.ipynb #9d4e56c9
 def _pooled(x, factor, bases):
     "Means of coarse bins (genes, bins, tracks), each fine bin by its bases; in one go where all bases count."
     if factor == 1: return x

@@ -227,6 +227,7 @@ def _perturbations(study, units):
     if not (wanted := _wanted(study)): return {}
     with _in_table(study, "perturb"): return perturb_units(study, units, wanted)
 
+# %% ../nbs/51_cli.ipynb #a24fef6c
 def _perturb(study, units, wanted, perturbed, jobs, threads, device):
     "Perturb all runs that are finished, and write the tables."
     from chromexpress.batch import run_units
@@ -239,6 +240,7 @@ def _perturb(study, units, wanted, perturbed, jobs, threads, device):
     do_unit(effects, {})
     print(effects.folder/"summary.csv")
 
+# %% ../nbs/51_cli.ipynb #c00e95c2
 def _say_seconds(study, units, wanted, perturbed, jobs):
     "Measure, and print, what perturbing would take."
     from chromexpress.batch import estimate
@@ -252,6 +254,7 @@ def _say_seconds(study, units, wanted, perturbed, jobs):
         timed[i] = replace(u, cost=u.cost | dict(seconds=kinds[kind]))
     _say_cost(estimate(timed), jobs)
 
+# %% ../nbs/51_cli.ipynb #5da59216
 def _given(doses, names, **others):
     "What the options of `perturb` say. Raises: InputError for what they do not take."
     try: given = dict(doses=tuple(map(float, _split(doses)))) if doses else {}

@@ -137,6 +137,7 @@ def peak_warnings(
         found += _off_the_tss(cell, get, flat, one)
     return found
 
+# %% ../nbs/24_quality.ipynb #07d964a8
 def _on_one_strand(cell, get, flat, one):
     "Assays with a peak at the TSSs of one strand alone."
     found = []
@@ -148,6 +149,7 @@ def _on_one_strand(cell, get, flat, one):
                           "end of the gene?"))
     return found
 
+# %% ../nbs/24_quality.ipynb #281a3c8d
 def _off_the_tss(cell, get, flat, one):
     "Assays whose peak is at some distance from the TSS."
     place = {g: get("tss_position", g).where(~flat[g]) for g in "+-"}

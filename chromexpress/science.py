@@ -237,8 +237,8 @@ def no_transfer(
     "A model is tested in another cell."
     if len(_table(study, "transfer.csv")): return []
     if len(study.cells) < 2: return [("all", "one cell; add [tracks.<cell>] of another, with the same marks.")]
-    return [("all", "no two cells have finished runs of a model and the tracks for it; `chromexpress run` does the "
-                    "whole study.")]
+    return [("all", "no two cells have the tracks and finished runs of a model that can be tested elsewhere, which one "
+                    "with partners cannot; `chromexpress run` does the whole study.")]
 
 # %% ../nbs/39_science.ipynb #7ac04b50
 @family("dose and response, effect by position")
@@ -248,10 +248,8 @@ def no_effects(
     "Effects take a perturbation."
     found = sorted((study.out/"perturb").glob("*/summary.csv"))
     if not found:
-        if read_perturb(study.path):
-            return [("all", "[perturb] asks for them, but no run that it names is finished.")]
-        return [("all", "no [perturb] table in the study file; add it, it may be empty, or use `chromexpress "
-                        "perturb`.")]
+        return [("all", "[perturb] asks for them, but no run that it names is finished." if read_perturb(study.path) else
+                 "no [perturb] table in the study file; add it, it may be empty, or use `chromexpress perturb`.")]
     columns = ["cell", "model", "kind", "dose", "n"]
     t = pd.concat([pd.read_csv(f, usecols=columns, dtype=dict(cell=str, model=str)) for f in found])
     beside = t[t.kind == "distal"].groupby("model").n.max()
@@ -273,10 +271,8 @@ def no_qtl(
     "Enrichment takes eQTLs of a tissue that is a cell of the study; a baseline of contact takes contacts."
     t = _table(study, "qtl/enrichment.csv")
     if not len(t):
-        if read_qtl(study.path):
-            return [("all", "[qtl] asks for it, but it was not done; `chromexpress qtl` says why.")]
-        return [("all", "no [qtl] table: give eqtls = [\"eqtls.tsv\"] (and a table [perturb]), or use "
-                        "`chromexpress qtl`.")]
+        return [("all", "[qtl] asks for it, but it was not done; `chromexpress qtl` says why." if read_qtl(study.path) else
+                 'no [qtl] table: give eqtls = ["eqtls.tsv"] (and a table [perturb]), or use `chromexpress qtl`.')]
     lack = [c for c in study.cells if c not in set(t.cell)]
     out = [(c, "no tissue of the eQTLs stands for it; see tissues in [qtl].") for c in lack]
     plain = [c for c in dict.fromkeys(t.cell) if c not in study.contacts]

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['REQUIRED', 'KEYS', 'TRACK_KEYS', 'READ_KEYS', 'GENE_COLUMNS', 'TABLE_KEYS', 'CONTACT_KEYS', 'QTL_KEYS',
            'PERTURB_KEYS', 'ATTRIBUTION_METHODS', 'ATTRIBUTION_BASELINES', 'ATTRIBUTION_KEYS', 'FIGURE_KEYS', 'Key',
-           'read_keys', 'study_genes', 'genes_of_tables', 'Study', 'parse_study', 'new_study', 'read_qtl',
+           'read_keys', 'study_genes', 'genes_of_tables', 'Described', 'Study', 'parse_study', 'new_study', 'read_qtl',
            'read_perturb', 'wanted_attribution', 'figure_genes']
 
 # %% ../nbs/07_study.ipynb #05d4ba39
@@ -242,7 +242,7 @@ def _say_left_out(of, strange, n):
 
 # %% ../nbs/07_study.ipynb #93aeb33f
 @dataclass(frozen=True)
-class Study:
+class Described:
     "A study as its file describes it."
     path:Path # the study file
     name:str # stands in every table of results
@@ -270,6 +270,17 @@ class Study:
     def assays(self): # names, in the order of the file
         return list(dict.fromkeys(a for t in self.tracks.values() for a in t))
 
+    @property
+    def unit(self): # of what models predict, for the axes of figures
+        e = self.expression_table
+        if not e: return ""
+        if e["transform"] == "none": return e["unit"]
+        if e["transform"] == "asinh": return f"asinh({e['unit']})"
+        return f"{e['transform']}({e['unit']} + {e['pseudocount']:g})"
+
+# %% ../nbs/07_study.ipynb #7cf0f28e
+class Study(Described):
+    "A study, and the tables that its file names. Raises: InputError for a table that is wrong."
     @cached_property
     def genes(self): # gene frame
         genes = study_genes(self.gene_table, self.sizes, self.out)
@@ -295,14 +306,6 @@ class Study:
         counts = self.genes[self.genes.gene_id.isin(set(labelled))].chrom.value_counts()
         counts = counts.reindex([*self.sizes], fill_value=0)       # lists may name chromosomes without genes
         return {f.name: f for f in make_folds(counts, list(dict.fromkeys(self.genes.chrom)), **self.splits)}
-
-    @property
-    def unit(self): # of what models predict, for the axes of figures
-        e = self.expression_table
-        if not e: return ""
-        if e["transform"] == "none": return e["unit"]
-        if e["transform"] == "asinh": return f"asinh({e['unit']})"
-        return f"{e['transform']}({e['unit']} + {e['pseudocount']:g})"
 
     def y(self, cell): # (genes,) transformed expression of a cell, NaN where unlabelled
         e = self.expression
