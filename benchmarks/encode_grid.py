@@ -5,15 +5,16 @@ four folds.
 tracks are binned, then each model is run by itself, then all are evaluated and drawn. It prints what each step took,
 r of each model with its 95 % intervals, and the paired comparisons of models. With --out, an interrupted benchmark
 goes on where it was: its times are then added up. `sum of units` is the time that the finished units say they took,
-whichever call did them.
+whichever call did them. Calls with other models or options, each with an --out of its own, are evaluated together by
+a call with --join.
 """
 from common import ROOT, parse, parser, report, units_in_child, watch
 import json, sys, tarfile, tempfile
 from pathlib import Path
 import pandas as pd
 from chromexpress.core import InputError, write_json
-from chromexpress.crossval import grid
-from chromexpress.evaluate import read_table
+from chromexpress.crossval import collect_tables, grid
+from chromexpress.evaluate import evaluate, read_table
 from chromexpress.registry import MODELS, load_study
 from chromexpress.units import choose, plan_units, state
 
@@ -114,18 +115,55 @@ def costs(study, out, models, a):
     return pd.DataFrame(rows)
 
 
+def join(outs, results):
+    "Evaluate together the runs that other calls have left; a row for each model of each call, as they noted it."
+    runs = [f for o in outs for f in sorted((o/"results"/"runs").glob("*/*/*/*/run.unit.json"))]
+    if not runs: sys.exit(f"--join {' '.join(map(str, outs))}: no finished run there.")
+    collect_tables([f.with_name("predictions.csv") for f in runs], results/"predictions.csv")
+    evaluate(results, load_study(outs[0]/"study.toml")[0].genes.set_index("gene_id").chrom)
+    rows = []
+    for o in outs:
+        noted = json.loads((o/"benchmark.json").read_text())
+        for m in sorted(set(noted) & set(MODELS)):
+            done = [json.loads(f.read_text())["seconds"] for f in runs if f.is_relative_to(o/"results"/"runs")
+                    and f.relative_to(o/"results"/"runs").parts[0].rsplit("-", 1)[0] == m]
+            n = noted[m]
+            rows.append(dict(step=m, calls=n["calls"], units=len(done), wall_s=n["seconds"], cpu_s=n["cpu"],
+                             units_s=sum(done), largest_MiB=n["largest"], together_MiB=n["together"],
+                             disk_MB=size_of(*(o/"results").glob(f"runs/{m}-*"))))
+    return pd.DataFrame(rows)
+
+
+def named(model, config):
+    "Models as tables call them: with their configuration, where a model has several."
+    several = set(model[(model + "-" + config).groupby(model).transform("nunique") > 1])
+    return (model + "-" + config).where(model.isin(several), model)
+
+
 def r_table(results):
     "r of every model and set of marks, folds pooled, with both 95 % intervals."
     t = read_table(results/"metrics.csv", fold="all")
     t["marks"] = t.marks.where(~t.marks.str.contains("+", regex=False), "all")
+    t["model"] = named(t.model, t.config)
     shown = ["cell", "marks", "model", "n", "pearson",
              *(f"pearson_{k}" for k in ("low", "high", "block_low", "block_high")), "spearman", "auroc"]
     return t[shown].sort_values(["cell", "marks", "pearson"], ascending=[True, True, False], ignore_index=True)
 
 
+def pair_table(results):
+    "The paired comparisons of models on the same marks."
+    t = read_table(results/"comparisons.csv", kind="models")
+    both = named(pd.concat([t.model_a, t.model_b]), pd.concat([t.config_a, t.config_b]))
+    t["model_a"], t["model_b"] = both[:len(t)], both[len(t):]
+    t["marks"] = t.marks_a.where(~t.marks_a.str.contains("+", regex=False), "all")
+    t = t.drop(columns=["kind", "study", "trained_on", "config_a", "config_b", "marks_a", "marks_b"])
+    return t[["cell", "marks", *t.columns.drop(["cell", "marks"])]]
+
+
 def main():
     p = parser(__doc__)
-    p.add_argument("--data", required=True, help="the folder encode_hg38, or a tar of it")
+    p.add_argument("--data", help="the folder encode_hg38, or a tar of it")
+    p.add_argument("--join", nargs="+", metavar="OUT", help="run nothing; evaluate together what calls left in these")
     p.add_argument("--models", nargs="+", help="names of the registry; without it all that this study suffices for")
     p.add_argument("--folds", nargs="+", help="without it all four")
     p.add_argument("--cells", nargs="+", default=["gm12878", "h1"])
@@ -137,24 +175,25 @@ def main():
     p.add_argument("--out", help="folder of the study; kept, and gone on with")
     p.add_argument("--no-report", action="store_true", help="tables, but no figures")
     a = parse(p, models=["ridge", "activity"], folds=["1"], marks=["DNase", "H3K4me3"], no_report=True)
+    if not a.data and not a.join: p.error("give --data, or --join")
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(a.out or tmp).resolve()
         out.mkdir(parents=True, exist_ok=True)
-        lay_out(Path(a.data), out)
-        models = usable(out, a.models or list(MODELS), a.marks, a.folds, bool(a.models))
-        cost = costs(write_study(out, models, a.marks, a.folds, a.precision, a.option), out, models, a)
-        r = r_table(out/"results")
-        pairs = read_table(out/"results"/"comparisons.csv", kind="models")
-        pairs["marks"] = pairs.marks_a.where(~pairs.marks_a.str.contains("+", regex=False), "all")
-        pairs = pairs.drop(columns=["kind", "study", "trained_on", "config_a", "config_b", "marks_a", "marks_b"])
-        pairs = pairs[["cell", "marks", *pairs.columns.drop(["cell", "marks"])]]
+        if a.join: cost = join([Path(o).resolve() for o in a.join], out/"results")
+        else:
+            lay_out(Path(a.data), out)
+            models = usable(out, a.models or list(MODELS), a.marks, a.folds, bool(a.models))
+            cost = costs(write_study(out, models, a.marks, a.folds, a.precision, a.option), out, models, a)
+        r, pairs = r_table(out/"results"), pair_table(out/"results")
     for title, table in dict(cost=cost, r=r, comparisons=pairs).items():
         print(f"\n{title}\n{table.round(3).to_string(index=False)}")
     print()
-    figures = {"models": len(models), "runs": int(cost.units[cost.step.isin(models)].sum()), "jobs": a.jobs}
+    ran = cost[cost.step.isin(set(MODELS))]
+    figures = {"models": len(ran), "runs": int(ran.units.sum())} | ({} if a.join else {"jobs": a.jobs})
     taken = {"wall, s": "wall_s", "CPU, s": "cpu_s", "sum of units, s": "units_s",
              "largest process, MiB": "largest_MiB", "all together, MiB": "together_MiB", "disk, MB": "disk_MB"}
-    for row in cost.itertuples(): figures |= {f"{row.step}: {k}": float(getattr(row, f)) for k, f in taken.items()}
+    for row in [] if a.join else cost.itertuples():
+        figures |= {f"{row.step}: {k}": float(getattr(row, f)) for k, f in taken.items()}
     figures |= {"total wall, s": float(cost.wall_s.sum()), "total CPU, s": float(cost.cpu_s.sum()),
                 "total disk, MB": float(cost.disk_MB.sum())}
     plain = lambda t: json.loads(t.to_json(orient="records", double_precision=6))

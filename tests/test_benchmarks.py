@@ -118,6 +118,14 @@ def test_encode_grid(tmp_path):
     before = (tmp_path/"out"/"benchmark.json").read_bytes()
     again = quick("encode_grid", tmp_path, *args)
     assert (tmp_path/"out"/"benchmark.json").read_bytes() == before and again["tables"] == f["tables"]
+    # the ridge of another call has other options, so each is called with its configuration
+    more = "--models", "ridge", "--option", "alphas=[1.0]", "--out", tmp_path/"more"
+    other = quick("encode_grid", tmp_path, "--data", tmp_path/"encode_hg38.tar", *more)
+    both = quick("encode_grid", tmp_path, "--join", tmp_path/"out", tmp_path/"more")
+    assert both["runs"] == 12 and [c["step"] for c in both["tables"]["cost"]] == ["activity", "ridge", "ridge"]
+    r, one = pd.DataFrame(both["tables"]["r"]), pd.DataFrame(other["tables"]["r"])
+    assert r.model.str.startswith("ridge-").sum() == 8 and r.model.nunique() == 3
+    assert set(one.pearson) <= set(r.pearson) and len(both["tables"]["comparisons"]) == 12
 
 def test_annotation(tmp_path):
     f = quick("annotation", tmp_path)
